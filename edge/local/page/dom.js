@@ -1,0 +1,70 @@
+// Small helpers: make elements, show numbers. Text always goes in as text, never as HTML.
+
+import { T } from "./strings.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+export const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const byId = (id) => document.getElementById(id);
+
+// Writes only what changed, so that a screen reader and a selection stay undisturbed.
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function setClass(node, name) {
+  if (node.className !== name) node.className = name;
+}
+
+export function kilowatts(watts) {
+  if (watts === null || watts === undefined) return T.unknown;
+  const text = Math.abs(watts) >= 1000 ? `${(watts / 1000).toFixed(1)} kW` : `${Math.round(watts)} W`;
+  return text.replace("-", "−");
+}
+
+export function duration(ms) {
+  if (ms === null || ms === undefined) return T.unknown;
+  if (ms < 1000) return `${ms} ms`;
+  if (ms < 120000) return `${(ms / 1000).toFixed(1)} s`;
+  return ms < 7200000 ? `${Math.round(ms / 60000)} min` : `${Math.round(ms / 3600000)} h`;
+}
+
+export function number(value, digits = 0) {
+  return value === null || value === undefined ? T.unknown : value.toFixed(digits);
+}
+
+export function time(ms) {
+  return new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+}
+
+// The gateway writes commands and keys between backticks.
+export function marked(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
+// Keeps one child per item, in the order of the items: makes what is new, drops what is gone, leaves the rest in place.
+export function keyed(parent, items, key, make) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  items.forEach((item, index) => {
+    const name = key(item);
+    const child = old.get(name) ?? make(item);
+    old.delete(name);
+    child.dataset.key = name;
+    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
+  });
+  for (const gone of old.values()) gone.remove();
+}
+
+export async function getJson(path, options = {}) {
+  const response = await fetch(path, options);
+  const document = await response.json();
+  if (!response.ok) throw new Error(document.error ?? response.statusText);
+  return document;
+}

@@ -1,0 +1,53 @@
+"""The messages of contracts.md section 2. Needs no C extension of ours, so the aggregator uses it too."""
+
+from edge.wire.codec import VERSION, WireError
+from edge.wire.messages import (
+    Ack,
+    AckEvse,
+    AckStamps,
+    Birth,
+    BirthEvse,
+    BirthFeeder,
+    Capacity,
+    CommandAfter,
+    CommandBody,
+    CommandConstraint,
+    CommandScope,
+    Death,
+    Envelope,
+    History,
+    Ratings,
+    Record,
+    Setpoint,
+    Telemetry,
+    Temperatures,
+    Watermark,
+)
+from edge.wire.signing import sign, signature_is_good
+
+__all__ = [
+    "VERSION",
+    "Ack",
+    "AckEvse",
+    "AckStamps",
+    "Birth",
+    "BirthEvse",
+    "BirthFeeder",
+    "Capacity",
+    "CommandAfter",
+    "CommandBody",
+    "CommandConstraint",
+    "CommandScope",
+    "Death",
+    "Envelope",
+    "History",
+    "Ratings",
+    "Record",
+    "Setpoint",
+    "Telemetry",
+    "Temperatures",
+    "Watermark",
+    "WireError",
+    "sign",
+    "signature_is_good",
+]

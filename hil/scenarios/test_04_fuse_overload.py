@@ -1,0 +1,31 @@
+"""Scenario 04: other loads fill the fuse."""
+
+from __future__ import annotations
+
+from hil.rig import RATING_W, Rig
+from hil.scenarios.conftest import command_all
+
+SITE_LIMIT_W = 60_000
+
+
+def test_charging_makes_room_for_other_loads(site: Rig) -> None:
+    """The site's total stays below its limit when a kitchen of 45 kW is switched on; it comes back when it is switched off."""
+    command_all(site, RATING_W)
+    site.oracle.wait(lambda: site.oracle.total_w() > 40_000, 30, "the site charges")
+    site.base_load("main", 45_000, grace_s=1)
+    site.oracle.wait(lambda: site.oracle.total_w() <= SITE_LIMIT_W - 45_000, 2, "charging made room within 2 s")
+    for _ in range(20):
+        site.oracle.wait_commands("evse-1", 5)
+        assert site.oracle.total_w() <= SITE_LIMIT_W - 45_000
+    site.base_load("main", 10_000)
+    site.oracle.wait(lambda: site.oracle.total_w() > 40_000, 30, "charging came back")
+
+
+def test_other_loads_on_one_row_leave_the_other_row_alone(site: Rig) -> None:
+    for evse in ("evse-1", "evse-3"):
+        site.dispatch(evse, power_w=15_000)
+    for evse in ("evse-1", "evse-3"):
+        site.oracle.wait_target(evse, 15_000, 20)
+    site.base_load("row-a", 38_000)
+    site.oracle.wait(lambda: site.oracle.target_w("evse-1") <= 3 * 63 * 230 - 38_000, 2, "row-a made room")
+    assert site.oracle.target_w("evse-3") >= 10_000

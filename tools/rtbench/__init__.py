@@ -1,0 +1,3 @@
+"""What `make bench` needs for the real-time figures: arms, loads, and the comparison with cyclictest and a loop in pure
+Python.
+"""
