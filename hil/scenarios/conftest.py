@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,23 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
         figures[name] = value
 
     return record
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A scenario that fails also shows what the gateway itself said just then: what binds, how old, what is latched."""
+    report = yield
+    rig = getattr(item, "funcargs", {}).get("rig")
+    if call.excinfo is not None and isinstance(rig, Rig):
+        try:
+            lines = [json.dumps(part) for kind in ("evses", "feeders") for part in rig.status()[kind]]
+            lines += [json.dumps(rig.local(f"/v1/evses/{evse}/explain")) for evse in rig.evses]
+        except Exception as error:  # the gateway may be what failed
+            lines = [f"no answer from the gateway: {error}"]
+        report.sections.append(("what the gateway said", "\n".join(lines)))
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -8,7 +8,12 @@ PHASE_FUSE_W = 63 * 230
 
 
 def test_a_load_on_one_phase_binds_the_vehicles_on_that_phase(site: Rig) -> None:
-    """11 kW of other load on phase 1 of row-a leave 3.49 kW per phase to its vehicles, though its sum is far from 43 kW."""
+    """11 kW of other load on phase 1 of row-a leave 3.49 kW per phase to its vehicles, though its sum is far from 43 kW.
+
+    Nothing else runs at the site: phase 1 of the grid connection must keep room for row-b, too, while its meter's sample is old
+    and the drift since then is held back (how old samples get is the machine's business).
+    """
+    site.base_load("main", 0)
     for evse in ("evse-1", "evse-2", "evse-3"):
         site.dispatch(evse, power_w=10_000)
     for evse in ("evse-1", "evse-2", "evse-3"):
