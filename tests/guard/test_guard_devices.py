@@ -60,7 +60,7 @@ def test_a_device_is_told_nothing_while_the_gateway_lives_and_its_stop_again_and
     device = Device(loop, {0: 320})
     with guard_at(tmp_path / "guard.sock"):
         with gateway(tmp_path / "guard.sock", device.port) as process:
-            assert device.connections == 1
+            wait_until(lambda: device.connections == 1, "the gateway is connected")
             process.kill()
             wait_until(lambda: device.registers[0] == 0, "the device was stopped")
             assert device.connections == 2
