@@ -1,7 +1,24 @@
+import re
 from pathlib import Path
 
+from edge.core import BusState
+from edge.core.kinds import Refusal
 from edge.model import Outcome, Reason, catalogue
 
+ROOT = Path(__file__).parent.parent
+TELLERS = ("edge/local/notices.py", "edge/gateway/events.py", "edge/gateway/gateway.py", "edge/uplink/uplink.py")
+BEFORE = (
+    '"code": ',
+    r"add\(\s*Level\.\w+,\s*",
+    r"add\(level, ",
+    "yield ",
+    '"site", ',
+    "feeder, ",
+    "evse_id, ",
+    r"event\.index\), ",
+)
+CARRIED = "(?:" + "|".join(BEFORE) + ')"([A-Z][A-Z_]+)"'
+"""Where a code stands in them."""
 DOC = Path(__file__).parent.parent / "docs" / "codes.md"
 
 
@@ -10,8 +27,15 @@ def test_every_reason_and_outcome_is_explained() -> None:
     assert list(catalogue.OUTCOMES) == [outcome.value for outcome in Outcome]
 
 
+def test_every_code_that_a_notice_or_event_carries_is_explained() -> None:
+    told = {code for path in TELLERS for code in re.findall(CARRIED, (ROOT / path).read_text())}
+    assert {"CERTIFICATE", "OUTBOX", "METER_BACK", "UPLINK_OFF", "HUB"} <= told, "the expression still finds them"
+    told |= {f"BUS_{state.name}" for state in BusState} | {refusal.name for refusal in list(Refusal)[1:]}
+    assert [code for code in sorted(told) if catalogue.find(code) is None] == []
+
+
 def test_no_text_of_the_catalogue_is_empty() -> None:
-    for info in (*catalogue.REASONS.values(), *catalogue.OUTCOMES.values()):
+    for info in (*catalogue.REASONS.values(), *catalogue.CONDITIONS.values(), *catalogue.OUTCOMES.values()):
         for text in (info.title, info.meaning, info.cause, info.remedy, info.loosens):
             assert text.strip(), info.code
 

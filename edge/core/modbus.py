@@ -253,7 +253,7 @@ class Engine:
             connect_failures=s.connect_failures,
             writes=s.writes,
             stops=s.stops,
-            last_error="" if up else _last_error(s),
+            last_error=_refusal(s) if up else _last_error(s),
             last_reply_ns=s.last_reply_ns,
         )
 
@@ -262,6 +262,26 @@ class Engine:
         entry = self._arena.cell[cell]
         value: int = entry.value
         return value if entry.count else None
+
+
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    6: "server device busy",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+"""Modbus Application Protocol V1.1b3, section 7."""
+
+
+def _refusal(stats: Any) -> str:
+    """What a device that answers refuses; empty: nothing yet."""
+    if not stats.exceptions:
+        return ""
+    meaning = EXCEPTIONS.get(stats.last_exception, "no standard meaning")
+    return f"it refused {stats.exceptions} of {stats.replies} requests, exception {stats.last_exception}: {meaning}"
 
 
 def _last_error(stats: Any) -> str:

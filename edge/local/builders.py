@@ -54,7 +54,8 @@ from edge.local.view import (
     flag_names,
     state_letter,
 )
-from edge.model.catalogue import LEVELS, Level, reason_info, worst
+from edge.model.catalogue import reason_info, worst
+from edge.model.codeinfo import LEVELS, Level
 from edge.model.reason import Reason
 
 THERMAL_LATCHES = ("thermal_connector", "thermal_cable", "thermal_charger", "thermal_cell")

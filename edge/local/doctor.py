@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from edge.local.documents import CheckDoc, DoctorDoc
 from edge.local.host import HostFacts
 from edge.local.view import BusFacts, CertificateFacts, CoreFacts, MeterFacts, Snapshot, UplinkFacts
-from edge.model.catalogue import Level, worst
+from edge.model.catalogue import worst
+from edge.model.codeinfo import Level
+from edge.model.when import utc_text
 
 DISK_FREE_BYTES = 512 * 1024 * 1024
 """The outbox may grow to 512 MiB (72 h without the aggregator); less free space than that loses history."""
@@ -136,10 +138,15 @@ def check_meter(meter: MeterFacts, lost: bool) -> CheckDoc:
     if not lost:
         return _check(name, Level.OK, f"{meter.device}: {meter.reads} reads, {meter.failures} failures")
     error = f": {meter.last_error}" if meter.last_error else ""
-    return _check(name, Level.DEGRADED, f"{meter.device} is lost{error}", "check its supply, cable, address and unit id")
+    remedy = "check its supply, cable, address and unit id; if it refuses requests, its profile in the config"
+    return _check(name, Level.DEGRADED, f"{meter.device} is lost{error}", remedy)
 
 
-def check_clock(host: HostFacts) -> CheckDoc:
+def check_clock(host: HostFacts, distrust: str = "") -> CheckDoc:
+    """`distrust`: why the gateway doesn't believe the clock; empty: it does, or isn't there to be asked."""
+    if distrust:
+        remedy = "set the clock, then let chrony or systemd-timesyncd keep it: timedatectl timesync-status"
+        return _check("clock", Level.DEGRADED, f"commands are refused: {distrust}", remedy)
     if host.clock_synchronised:
         return _check("clock", Level.OK, "the clock is synchronised")
     text = "the clock is not synchronised: commands and schedules by wall time are refused"
@@ -152,10 +159,12 @@ def check_certificate(certificate: CertificateFacts, ts_ms: int) -> CheckDoc:
     name = f"certificate {certificate.name}"
     days = (certificate.not_after_ms - ts_ms) // DAY_MS
     if days < 0:
-        remedy = "renew it with the Ansible role, then edgectl reload; if the clock is wrong, correct the clock"
-        return _check(name, Level.DEGRADED, f"{certificate.subject} expired {-days} days ago", remedy)
+        remedy = "renew it with the play rotate-keys.yml, then edgectl reload; if the clock is wrong, correct the clock"
+        text = f"{certificate.subject} expired on {utc_text(certificate.not_after_ms)}"
+        return _check(name, Level.DEGRADED, text, remedy)
     if days < CERTIFICATE_DAYS:
-        return _check(name, Level.DEGRADED, f"{certificate.subject} expires in {days} days", "renew it with the Ansible role")
+        text = f"{certificate.subject} expires in {days} days"
+        return _check(name, Level.DEGRADED, text, "renew it with the play rotate-keys.yml")
     return _check(name, Level.OK, f"{certificate.subject} is good for {days} days")
 
 
@@ -177,9 +186,9 @@ def check_uplink(uplink: UplinkFacts) -> CheckDoc:
     return _check("broker", Level.DEGRADED, f"no connection to {uplink.broker}{error}", remedy)
 
 
-def host_checks(host: HostFacts, lab: bool = False) -> list[CheckDoc]:
-    """What can be said without the daemon."""
-    return [check_kernel(host, lab), check_clock(host), check_disk(host)]
+def host_checks(host: HostFacts, lab: bool = False, clock_distrust: str = "") -> list[CheckDoc]:
+    """What can be said of the machine; the last two are what a daemon adds."""
+    return [check_kernel(host, lab), check_clock(host, clock_distrust), check_disk(host)]
 
 
 def gateway_checks(snapshot: Snapshot, host: HostFacts) -> list[CheckDoc]:
@@ -205,7 +214,7 @@ def overall(checks: Sequence[CheckDoc]) -> Level:
 
 
 def doctor_doc(snapshot: Snapshot, host: HostFacts) -> DoctorDoc:
-    checks = [*host_checks(host, snapshot.lab), *gateway_checks(snapshot, host)]
+    checks = [*host_checks(host, snapshot.lab, snapshot.uplink.clock_distrust), *gateway_checks(snapshot, host)]
     return {
         "schema": "v2g.doctor/1",
         "boot": snapshot.boot,

@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 from edge.local.builders import coarse, evse_level, link_age_ms
 from edge.local.notices import notices
 from edge.local.view import EvseFacts, GatewayView, HistogramFacts, RtFacts, Snapshot
-from edge.model.catalogue import LEVELS, Level, worst
+from edge.model.catalogue import worst
+from edge.model.codeinfo import LEVELS, Level
 
 TEMPERATURES = ("t_connector", "t_cable", "t_charger", "t_cell_max", "t_cell_min")
 

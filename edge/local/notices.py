@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from edge.local.documents import LevelText, Notice
 from edge.local.view import Snapshot
-from edge.model.catalogue import Level, reason_info
+from edge.model.catalogue import reason_info
+from edge.model.codeinfo import Level
 from edge.model.reason import Reason
+from edge.model.when import utc_text
 
 HEARTBEAT_LIMIT_NS = 500_000_000
 """A cycle that has not ended for this long stands still: ten times the longest period."""
@@ -92,6 +94,20 @@ def _plant_notices(snapshot: Snapshot) -> list[Notice]:
 def _uplink_notices(snapshot: Snapshot) -> list[Notice]:
     uplink = snapshot.uplink
     found: list[Notice] = []
+    for certificate in uplink.certificates:
+        left_ms = certificate.not_after_ms - snapshot.ts_ms
+        if left_ms < CERTIFICATE_WARNING_MS:
+            expired = f"expired on {utc_text(certificate.not_after_ms)}: no connection until it is renewed"
+            when = expired if left_ms <= 0 else f"expires in {left_ms // 86_400_000} days"
+            text = f"certificate {certificate.name} ({certificate.subject}) {when}"
+            found.append(
+                {
+                    "level": "degraded",
+                    "code": "CERTIFICATE",
+                    "text": text,
+                    "remedy": "renew it with the play rotate-keys.yml, then edgectl reload",
+                }
+            )
     if uplink.state == "connecting":
         error = f": {uplink.last_error}" if uplink.last_error else ""
         text = f"no connection to the aggregator at {uplink.broker}{error}; local limits hold"
@@ -99,17 +115,4 @@ def _uplink_notices(snapshot: Snapshot) -> list[Notice]:
         found.append({"level": "degraded", "code": "UPLINK_DOWN", "text": text, "remedy": remedy})
     for code, text, remedy in uplink.alarms:
         found.append({"level": "degraded", "code": code, "text": text, "remedy": remedy})
-    for certificate in uplink.certificates:
-        left_ms = certificate.not_after_ms - snapshot.ts_ms
-        if left_ms < CERTIFICATE_WARNING_MS:
-            when = "has expired" if left_ms <= 0 else f"expires in {left_ms // 86_400_000} days"
-            text = f"certificate {certificate.name} ({certificate.subject}) {when}"
-            found.append(
-                {
-                    "level": "degraded",
-                    "code": "CERTIFICATE",
-                    "text": text,
-                    "remedy": "renew it with the Ansible role, then reload",
-                }
-            )
     return found

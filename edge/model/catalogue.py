@@ -5,41 +5,10 @@ Every text that explains a code to a person (edgectl, local page, docs/codes.md)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
+from edge.model.codeinfo import LEVELS, CodeInfo, Level
+from edge.model.conditions import CONDITIONS
 from edge.model.outcome import Outcome
 from edge.model.reason import Reason
-
-
-class Level(StrEnum):
-    """How serious a condition is; also the exit code of edgectl."""
-
-    OK = "ok"
-    """Normal operation: a limit doing its work."""
-    DEGRADED = "degraded"
-    """The site is safe but does less than it should; somebody should look."""
-    FAULT = "fault"
-    """Something is stopped until a person acts."""
-
-
-LEVELS = (Level.OK, Level.DEGRADED, Level.FAULT)
-"""From good to bad; the index is edgectl's exit code."""
-
-
-@dataclass(frozen=True, slots=True)
-class CodeInfo:
-    """`row` of the constraint chain (architecture.md section 6); 0: a rule under the chain, None: no reason but an outcome."""
-
-    code: str
-    title: str
-    row: int | None
-    level: Level
-    meaning: str
-    cause: str
-    remedy: str
-    loosens: str
-    """What happens next: when the limit goes away."""
 
 
 def _reason(
@@ -265,8 +234,8 @@ REASONS: dict[str, CodeInfo] = dict(
             6,
             Level.DEGRADED,
             meaning="The meter of a feeder is lost or frozen: each EVSE below gets its fixed share, no discharge.",
-            cause="Network or RS-485 cable, the meter's supply, a wrong unit id, or a gateway in front of the meter.",
-            remedy="`edgectl status` names the meter, its address and last error; check cable and supply there.",
+            cause="Network or RS-485 cable, the meter's supply, a wrong unit id or profile, a gateway in front of it.",
+            remedy="`edgectl status` names the meter, its address and last error; check these, or its profile if it refuses.",
             loosens="when the meter has delivered three fresh values and a newer plan has come",
         ),
         _reason(
@@ -491,8 +460,8 @@ OUTCOMES: dict[str, CodeInfo] = dict(
 
 
 def find(code: str) -> CodeInfo | None:
-    """The entry of a reason or outcome, however its case is written; None: no such code."""
-    return REASONS.get(code.upper()) or OUTCOMES.get(code.lower())
+    """The entry of a reason, condition or outcome, however its case is written; None: no such code."""
+    return REASONS.get(code.upper()) or CONDITIONS.get(code.upper()) or OUTCOMES.get(code.lower())
 
 
 def reason_info(reason: Reason) -> CodeInfo:
@@ -512,7 +481,8 @@ def to_markdown() -> str:
         "Generated from `edge/model/catalogue.py`; a test keeps it current. `edgectl explain CODE` prints the same text.",
         "The level is what `edgectl status` makes of it: ok is a limit doing its work, degraded wants a look, fault a person.",
     ]
-    for title, entries in (("Reasons of a setpoint", REASONS), ("Outcomes of a command", OUTCOMES)):
+    parts = (("Reasons of a setpoint", REASONS), ("Notices and events", CONDITIONS), ("Outcomes of a command", OUTCOMES))
+    for title, entries in parts:
         lines += ["", f"## {title}"]
         for info in entries.values():
             row = f"row {info.row} of the chain, " if info.row else ""

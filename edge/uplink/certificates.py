@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from edge.model.when import utc_text
 from edge.uplink.errors import UplinkError
 
 WARN_DAYS = 30
@@ -29,9 +30,9 @@ class CertificateInfo:
     def warning(self) -> str:
         """One line for log, status and doctor; empty: nothing to do."""
         if self.days_left < 0:
-            return f"{self.path}: {self.subject} expired {-self.days_left} days ago; renew it with `edgectl pki`"
+            return f"{self.path}: {self.subject} expired on {utc_text(self.not_after_ms)}; renew it (rotate-keys.yml)"
         if self.days_left <= WARN_DAYS:
-            return f"{self.path}: {self.subject} expires in {self.days_left} days; renew it with `edgectl pki`"
+            return f"{self.path}: {self.subject} expires in {self.days_left} days; renew it (rotate-keys.yml)"
         return ""
 
 

@@ -127,7 +127,7 @@ def tls_context(settings: UplinkSettings) -> ssl.SSLContext:
         try:
             path.read_bytes()
         except OSError as error:
-            raise UplinkError(f"uplink.{name}: {path} can't be read: {error.strerror}; make it with `edgectl pki`") from error
+            raise UplinkError(f"uplink.{name}: {path} can't be read: {error.strerror}; the play enrol.yml makes it") from error
     try:
         context.load_verify_locations(settings.ca)
     except ssl.SSLError as error:

@@ -5,87 +5,17 @@ The site is real but for its firmware: v2g-edge, a CAN hub, Modbus/TCP, simulate
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli.edgectl_program import edgectl_on
+from tests.cli.faults import FAULTS, OWN_FAULTS, Fault, OwnFault, Site, flowing
 from tests.core.core_site import CoreSite, wait_until
 
-
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong, which code must be named, what `edgectl explain evse-1` must say, and how it is put right."""
-
-    title: str
-    inject: dict[str, Any]
-    code: str
-    says: str
-    clear: dict[str, Any] = field(default_factory=lambda: {"evse": 1, "clear": "all"})
-
-
-METER_BACK = {"meter": "grid", "clear": "all"}
-MORE_LOAD = {"feeder": "main", "base_load_w": 68000}
-LESS_LOAD = {"feeder": "main", "base_load_w": 5000}
-PLUG_IN = {"evse": 1, "plug": {"soc_percent": 60}}
-CHARGED = {"evse": 1, "set": {"soc_percent": 60}}
-
-
-def evse_fault(name: str, **parameters: Any) -> dict[str, Any]:
-    return {"evse": 1, "fault": name, **parameters}
-
-
-SENSOR = evse_fault("sensor_invalid", sensors=["connector"])
-FLOOR = {"evse": 1, "set": {"soc_percent": 30}}
-FAULTS = (
-    Fault("the battery is at its floor", FLOOR, "ERR_V2G_LIMIT_REACHED", "discharge again at SOC 32.0 %", CHARGED),
-    Fault("the vehicle tells no SOC", evse_fault("soc_unknown"), "SOC_UNKNOWN", "state of charge invalid"),
-    Fault("the EVSE can only charge", evse_fault("no_bidirectional"), "ERR_BIDIRECTIONAL_UNSUPPORTED", "read anew"),
-    Fault("a temperature sensor is broken", SENSOR, "THERMAL_SENSOR", "connector temperature invalid"),
-    Fault("the EVSE reports a fault", evse_fault("fault"), "EVSE_FAULT", "clears its fault bit"),
-    Fault("somebody pressed the emergency stop", evse_fault("e_stop"), "E_STOP", "when the button is released"),
-    Fault("the vehicle was unplugged", {"evse": 1, "unplug": True}, "NOT_READY", "A, no vehicle", PLUG_IN),
-    Fault("the EVSE is silent", evse_fault("silent"), "EVSE_LOST", "last heard"),
-    Fault("the EVSE's frames are damaged", evse_fault("wrong_crc"), "EVSE_LOST", "last heard"),
-    Fault("the meter is silent", {"meter": "grid", "fault": "silent"}, "STALE_METER", "meter grid at 127.0.0.1", METER_BACK),
-    Fault(
-        "other load takes all", {"feeder": "main", "base_load_w": 68000}, "SITE_LIMIT", "load on feeder main falls", LESS_LOAD
-    ),
-)
-
-
-class Site:
-    def __init__(self, folder: Path) -> None:
-        self.core = CoreSite(folder)
-        self.socket = folder / "local.sock"
-        self.gateway = subprocess.Popen([sys.executable, "-m", "edge.gateway.main", "--config", str(self.core.path)])
-        wait_until(lambda: self.gateway.poll() is not None or self.charges(), "the site charges", 60)
-
-    def edgectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return edgectl_on(self.socket, *arguments)
-
-    def evse(self) -> dict[str, Any]:
-        evses: list[dict[str, Any]] = json.loads(self.edgectl("status", "--json").stdout)["evses"]
-        return evses[0]
-
-    def codes(self) -> set[str]:
-        setpoint = self.evse()["setpoint"]
-        return {setpoint[side]["code"] for side in ("reason", "reason_min", "reason_max")}
-
-    def charges(self) -> bool:
-        return self.edgectl("status").returncode in (0, 1) and self.evse()["setpoint"]["target_w"] > 0
-
-    def close(self) -> None:
-        self.gateway.terminate()
-        self.gateway.wait(30)
-        self.core.close()
+TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +36,26 @@ def test_the_cause_of_a_fault_is_named_and_then_gone(site: Site, fault: Fault) -
     wait_until(lambda: fault.code not in site.codes() and site.charges(), "all is well again")
 
 
-def flowing(text: str) -> str:
-    """The text without the line breaks of an 80-column terminal."""
-    return " ".join(text.split())
+@pytest.mark.parametrize("fault", OWN_FAULTS, ids=lambda fault: fault.title)
+def test_a_fault_of_the_gateway_itself_is_named_with_its_remedy(fault: OwnFault) -> None:
+    with tempfile.TemporaryDirectory(prefix="v2g") as folder:
+        core = CoreSite(Path(folder))
+        socket = Path(folder) / "local.sock"
+        try:
+            with fault.start(core):
+                wait_until(lambda: f"! {fault.code}: " in edgectl_on(socket, "status").stdout, f"status names {fault.code}", 60)
+                assert edgectl_on(socket, "status").returncode == 1
+                assert edgectl_on(socket, "explain", fault.code).returncode == 0
+                told = flowing(edgectl_on(socket, "doctor").stdout)
+                assert [part for part in fault.doctor if part not in told] == [], told
+        finally:
+            core.close()
+
+
+def test_the_table_of_faults_shows_every_fault() -> None:
+    rows = [line for line in TABLE.read_text().splitlines() if line.startswith("| ")][1:]
+    shown = [(row.split(" | ")[0].removeprefix("| "), row.split(" | ")[1]) for row in rows]
+    assert shown == [(fault.title, f"`{fault.code}`") for fault in (*FAULTS, *OWN_FAULTS)], "python -m tests.cli.fault_table"
 
 
 def test_an_evse_that_does_what_it_wants_is_released_by_a_person(site: Site) -> None:
