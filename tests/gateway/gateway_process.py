@@ -47,6 +47,11 @@ class GatewayProcess:
         assert self._process.poll() is None, self.log
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return self._log.read_text()
 
