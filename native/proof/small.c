@@ -12,6 +12,14 @@ int main(void) {
     prove(3 * share_w >= magnitude_w && 3 * share_w <= magnitude_w + 2, "a third, rounded up");
     return 0;
 }
+#elif PART == 2
+int main(void) {
+    int32_t v = nondet_int(), lo = nondet_int(), hi = nondet_int();
+    assume(lo <= hi);
+    int32_t clamped = clamp_i32(v, lo, hi);
+    prove(clamped == (v < lo ? lo : (v > hi ? hi : v)), "the nearest value of the range");
+    return 0;
+}
 #elif PART == 10
 int main(void) {
     int64_t now_ns = some_time(), stamp_ns = nondet_long(), limit_ns = nondet_long(), by_ns = nondet_long();
