@@ -136,6 +136,13 @@ class Rig:
         self.gateway.start()
         self.gateway.wait_ready(self._gateway_ready, START_TIMEOUT_S)
 
+    def restart(self, config: dict[str, Any]) -> None:
+        """Stop the gateway and start it with another config, where a reload isn't what is tried."""
+        self.gateway.stop()
+        self.config = config
+        write_yaml(self.config_file, config)
+        self.start_gateway()
+
     def start_aggregator(self) -> None:
         """Start it, also again after it was killed."""
         self.aggregator.log.unlink(missing_ok=True)

@@ -21,15 +21,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class EnterService:
-    """Service is entered after voltage and frequency were inside for `delay_s` + up to `jitter_s`, along a ramp of `ramp_s`."""
+    """Service is entered after voltage and frequency were inside for `delay_s` and up to a fifth more, along a ramp."""
 
     low_pu: float = 0.917
     high_pu: float = 1.05
     low_hz: float = 59.5
     high_hz: float = 60.1
     delay_s: int = 300
-    jitter_s: int = 60
-    """[C] numbers.md part 2; drawn once per site."""
     ramp_s: int = 300
 
 

@@ -62,6 +62,14 @@ class Grid(Section):
         default=None,
         description="Power that takes part in `services`, W, kept free by whoever plans; none: all rated power. [C]",
     )
+    enter_delay_ns: Annotated[int, Duration("0s", "10min")] | None = Field(
+        default=None,
+        alias="enter_delay",
+        description="Good voltage and frequency before service is entered, up to a fifth more; none: the profile's. [M: range]",
+    )
+    enter_ramp_ns: Annotated[int, Duration("1s", "1000s")] | None = Field(
+        default=None, alias="enter_ramp", description="Ramp of entering service; none: the profile's. [M: range]"
+    )
     droop: bool = Field(default=True, description="Frequency-watt of the grid profile. [S: IEEE 1547-2018, enabled by default]")
     volt_watt: bool = Field(
         default=False, description="Volt-watt of the grid profile. [S: IEEE 1547-2018, disabled by default]"

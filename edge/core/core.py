@@ -181,6 +181,7 @@ class Core:
         self._commit = ffi.new("struct v2g_commit *")
         self._events = ffi.new("struct v2g_event[]", EVENT_BATCH)
         self._report: RtReport | None = None
+        self._running = False
         self._epoch = 0
         self._config: NativeConfig | None = None
         self._fds: dict[str, int] = {}
@@ -203,6 +204,7 @@ class Core:
             self._restore(kept or KeptLatches(), opened.config.ids)
             opened.engine.start()
             self._report = self._start_cycle(settings)
+            self._running = True
         except CoreError:
             opened.engine.stop()
             self._close(opened.fds.values())
@@ -364,7 +366,7 @@ class Core:
 
     def stop(self) -> bool:
         """Everything to 0 W, safe frames sent until the power has gone, then the threads end. True: every EVSE has followed."""
-        if self._report is None:
+        if not self._running:
             return True
         message = lib.v2g_plan_back(self._arena)
         last = self.snapshot()
@@ -378,7 +380,7 @@ class Core:
         lib.v2g_cycle_stop(self._cycle)
         if self._guard is not None:
             self._guard.release()
-        self._report = None
+        self._running = False
         if self._engine is not None:
             self._engine.stop()
         return followed
@@ -431,7 +433,7 @@ class Core:
     @property
     def running(self) -> bool:
         """The cycle's thread was started and not stopped."""
-        return self._report is not None
+        return self._running
 
     def snapshot(self) -> Snapshot:
         return read_snapshot(ffi, self._read(), self.ids)
@@ -459,8 +461,9 @@ class Core:
 
     @property
     def rt_report(self) -> RtReport:
+        """What the kernel granted at the last start; it outlives the cycle, because the page is still served after it."""
         if self._report is None:
-            raise CoreError("core: not running: call start first")
+            raise CoreError("core: not started: call start first")
         return self._report
 
     def explain(self, evse_id: str) -> Trace:

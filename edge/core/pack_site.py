@@ -15,6 +15,9 @@ from edge.core.layout import NativeConfig
 
 ALL_Q16 = 1 << 16
 
+JITTER_PART = 5
+"""Sites enter service up to a fifth of the delay later: 60 s of 300 s. [C] numbers.md part 2"""
+
 
 def _mhz(hz: float) -> int:
     return round(1000 * hz)
@@ -73,9 +76,13 @@ def _pack_trips(grid: Any, config: NativeConfig, profile: GridProfile) -> None:
     enter = profile.enter
     grid.enter_low_dv, grid.enter_high_dv = round(enter.low_pu * nominal_dv), round(enter.high_pu * nominal_dv)
     grid.enter_low_mhz, grid.enter_high_mhz = _mhz(enter.low_hz), _mhz(enter.high_hz)
-    jitter_s = random.Random(f"enter service {settings.id}").uniform(0, enter.jitter_s)  # no secret: spreads sites in time
-    grid.enter_delay_ns, grid.enter_ramp_ns = _ns(enter.delay_s + jitter_s), _ns(enter.ramp_s)
-    grid.enter_step_q32 = period_ns * 2**32 // _ns(enter.ramp_s)
+    delay_ns, ramp_ns = settings.grid.enter_delay_ns, settings.grid.enter_ramp_ns
+    delay_ns = _ns(enter.delay_s) if delay_ns is None else delay_ns
+    grid.enter_ramp_ns = _ns(enter.ramp_s) if ramp_ns is None else ramp_ns
+    jitter_ns = delay_ns // JITTER_PART
+    # No secret: spreads sites in time.
+    grid.enter_delay_ns = delay_ns + round(random.Random(f"enter service {settings.id}").uniform(0, jitter_ns))
+    grid.enter_step_q32 = period_ns * 2**32 // grid.enter_ramp_ns
     if settings.grid.volt_watt:
         from_pu, to_pu, least = profile.volt_watt
         grid.volt_watt_from_dv, grid.volt_watt_to_dv = round(from_pu * nominal_dv), round(to_pu * nominal_dv)

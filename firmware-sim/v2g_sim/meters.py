@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ FAULTS: dict[str, frozenset[str]] = {
 }
 """silent: no answer. frozen: registers no longer change. slow: answers `delay_s` s late (default 1). garbage: answers of
 random bytes after a correct header. nan: every float reads "not a number"."""
+
+
+ANSWERS_KEPT = 64
 
 
 class MeterError(ValueError):
@@ -56,6 +60,8 @@ class Meter:
     samples: int = 0
     registers: bytes = bytes(_REGISTERS.size)
     reads: int = 0
+    answers: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=ANSWERS_KEPT))
+    """What was read last, for whoever judges a reaction: Unix time, sample, Hz, V of L1."""
     _last_s: float | None = None
     _pending: deque[tuple[float, bytes]] = field(default_factory=deque)
 
@@ -103,6 +109,10 @@ class Meter:
         data = self.registers
         if "nan" in self.faults:
             data = struct.pack(">11f", *[float("nan")] * 11) + data[44:]
+        *_, voltage_v, _, _, frequency_hz, _, _, sample = _REGISTERS.unpack(data)
+        self.answers.append(
+            {"time_s": time.time(), "sample": sample, "frequency_hz": round(frequency_hz, 3), "voltage_v": round(voltage_v, 1)}
+        )
         return list(struct.unpack(f">{REGISTER_COUNT}H", data))
 
     def set_fault(self, name: str, **parameters: Any) -> None:
@@ -125,7 +135,9 @@ class Meter:
 
     def as_json(self) -> dict[str, object]:
         power_w, *_ = _REGISTERS.unpack(self.registers)
-        return {"id": self.spec.id, "power_w": round(power_w, 1), "reads": self.reads, "faults": self.faults}
+        return {"id": self.spec.id, "power_w": round(power_w, 1), "reads": self.reads, "faults": self.faults} | {
+            "answers": list(self.answers)
+        }
 
 
 async def refresh_forever(meters: Sequence[Meter], flow_of: Callable[[str], Flow], clock: Callable[[], float]) -> None:

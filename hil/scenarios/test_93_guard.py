@@ -18,7 +18,7 @@ from hil.oracle import Command
 from hil.program import CHECKOUT
 from hil.rig import Rig
 from hil.service_manager import ServiceManager
-from hil.site import merged, write_yaml
+from hil.site import merged
 
 GUARD = CHECKOUT / "build/native/native/guard/v2g-guard"
 TIMEOUT_MS = 100
@@ -29,13 +29,6 @@ Record = Callable[[str, object], None]
 pytestmark = pytest.mark.hub  # in User-Mode Linux nothing preempts: a guard there proves nothing about time
 
 
-def _restart(rig: Rig, changes: dict[str, object]) -> None:
-    rig.gateway.stop()
-    rig.config = merged(rig.config, changes)
-    write_yaml(rig.config_file, rig.config)
-    rig.start_gateway()
-
-
 @pytest.fixture(scope="module")
 def guard(rig: Rig) -> Iterator[ServiceManager]:
     """The guard, started before the gateway as systemd does it; afterwards the site is a bench again."""
@@ -44,10 +37,10 @@ def guard(rig: Rig) -> Iterator[ServiceManager]:
     with ServiceManager(rig.folder, GUARD, "--socket", str(socket)) as manager:
         manager.start()
         rig.oracle.wait(lambda: "READY=1" in manager.said, 20, "the guard is ready")
-        _restart(rig, {"lab": False, "guard": own, "uplink": {"require_sync": False}})
+        rig.restart(merged(rig.config, {"lab": False, "guard": own, "uplink": {"require_sync": False}}))
         yield manager
         manager.keep_log(rig.logs / "v2g-guard.log")
-    _restart(rig, {"lab": True, "guard": {"required": False, "socket": str(rig.folder / "none.sock")}})
+    rig.restart(merged(rig.config, {"lab": True, "guard": {"required": False, "socket": str(rig.folder / "none.sock")}}))
 
 
 @pytest.fixture

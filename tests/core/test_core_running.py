@@ -95,6 +95,8 @@ def test_a_stopped_core_has_brought_every_evse_to_0(core_site: CoreSite):
     run._stop.set()
     run._thread.join()
     assert run.core.stop()
+    assert not run.core.running
+    assert run.core.rt_report == run.report  # the page is still served until the process ends
     state = core_site.tell(get="state")
     assert all(abs(evse["power_w"]) < 100 for evse in state["evses"])
     run.core.close()

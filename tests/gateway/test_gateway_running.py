@@ -75,6 +75,7 @@ def test_a_stopped_gateway_leaves_every_evse_at_0_and_says_so(gateway: GatewayPr
     wait_until(lambda: gateway.power_w("evse-1") > 20000, "it charges")
     assert gateway.stop() == 0
     assert "every EVSE is at 0 W and was told so" in gateway.log
+    assert "Traceback" not in gateway.log
     assert all(abs(evse["power_w"]) < 100 for evse in core_site.tell(get="state")["evses"])
     assert not (core_site.folder / "local.sock").exists()
 
