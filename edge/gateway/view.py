@@ -128,13 +128,14 @@ SERVICES: dict[GridService, Literal["in", "out", "waiting", "entering"]] = {
 }
 
 
-def _site_control(site: SiteSnapshot, metered: bool) -> view.SiteControlFacts:
+def _site_control(site: SiteSnapshot, metered: bool, nominal_mhz: int) -> view.SiteControlFacts:
     return view.SiteControlFacts(
         target_w=site.target_w,
         measured_w=site.measured_w if metered else None,
         base_w=site.base_w,
         trim_w=site.trim_w,
         asked_w=site.asked_w,
+        nominal_mhz=nominal_mhz,
         frequency_mhz=site.frequency_mhz,
         low_dv=site.low_dv,
         high_dv=site.high_dv,
@@ -312,7 +313,9 @@ class View:
                 for bus in settings.buses
             ],
             uplink=self._uplink_facts(),
-            site_control=_site_control(snapshot.site, config.feeders[0].meter != NO_METER),
+            site_control=_site_control(
+                snapshot.site, config.feeders[0].meter != NO_METER, 1000 * settings.site.grid.nominal_hz
+            ),
         )
 
     def _core_facts(self, snapshot: Snapshot, settings: Settings) -> view.CoreFacts:

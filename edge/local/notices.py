@@ -6,9 +6,12 @@ from edge.local.documents import LevelText, Notice
 from edge.local.view import Snapshot
 from edge.model.catalogue import reason_info
 from edge.model.codeinfo import Level
+from edge.model.conditions import CONDITIONS
 from edge.model.reason import Reason
 from edge.model.when import utc_text
 
+FREQUENCY_REACH_MHZ = 5_000
+"""As far from nominal as the core answers a frequency (V2G_GRID_REACH_MHZ)."""
 HEARTBEAT_LIMIT_NS = 500_000_000
 """A cycle that has not ended for this long stands still: ten times the longest period."""
 CERTIFICATE_WARNING_MS = 30 * 86_400_000
@@ -17,7 +20,7 @@ CERTIFICATE_WARNING_MS = 30 * 86_400_000
 
 def notices(snapshot: Snapshot) -> list[Notice]:
     """What the reader must not miss, worst first."""
-    found = [*_core_notices(snapshot), *_plant_notices(snapshot), *_uplink_notices(snapshot)]
+    found = [*_core_notices(snapshot), *_plant_notices(snapshot), *_grid_notices(snapshot), *_uplink_notices(snapshot)]
     return sorted(found, key=lambda notice: ("fault", "degraded", "ok").index(notice["level"]))
 
 
@@ -89,6 +92,15 @@ def _plant_notices(snapshot: Snapshot) -> list[Notice]:
             {"level": "degraded", "code": "STALE_METER", "text": text, "remedy": reason_info(Reason.STALE_METER).remedy}
         )
     return found
+
+
+def _grid_notices(snapshot: Snapshot) -> list[Notice]:
+    site = snapshot.site_control
+    if site.frequency_mhz is None or abs(site.frequency_mhz - site.nominal_mhz) <= FREQUENCY_REACH_MHZ:
+        return []
+    shown, nominal = site.frequency_mhz / 1000, site.nominal_mhz // 1000
+    text = f"the grid shows {shown:.2f} Hz, but site.grid.nominal_hz is {nominal}: droop and frequency services don't act"
+    return [{"level": "fault", "code": "NOMINAL_FREQUENCY", "text": text, "remedy": CONDITIONS["NOMINAL_FREQUENCY"].remedy}]
 
 
 def _uplink_notices(snapshot: Snapshot) -> list[Notice]:

@@ -322,6 +322,8 @@ class SiteControlFacts:
     trim_w: int = 0
     asked_w: int = 0
     """Of all EVSEs that follow the target together."""
+    nominal_mhz: int = 50_000
+    """What the config says; far from what is measured, it is wrong there."""
     frequency_mhz: int | None = None
     low_dv: int | None = None
     high_dv: int | None = None

@@ -139,6 +139,16 @@ _ENTRIES = (
         loosens="when the interface is up and frames arrive",
     ),
     CodeInfo(
+        "NOMINAL_FREQUENCY",
+        "wrong nominal frequency",
+        None,
+        Level.FAULT,
+        meaning="The grid's frequency is more than 5 Hz from `site.grid.nominal_hz`; droop and frequency services don't act.",
+        cause="`nominal_hz` of the config is that of another grid (50 for 60 Hz), or a profile scales its frequency wrongly.",
+        remedy="Compare the meter's display with `edgectl status`; correct `site.grid.nominal_hz`, or the meter's profile.",
+        loosens="as soon as both agree",
+    ),
+    CodeInfo(
         "BUS_BLOCKED",
         "bus blocked",
         None,

@@ -223,6 +223,7 @@ static int32_t lagged(const struct v2g_grid_answer *answer, int32_t wanted_q16, 
 static void run_answers(const struct v2g_grid_config *grid, const struct v2g_grid_seen *seen, int64_t now_ns,
                         struct v2g_grid_state *state) {
     int32_t sum_q16 = 0;
+    bool usable = seen->known != 0 && off(seen->frequency_mhz, grid->nominal_mhz) <= V2G_GRID_REACH_MHZ;
     for (int a = 0; a < V2G_GRID_ANSWERS; a++) {
         const struct v2g_grid_answer *answer = &grid->answer[a];
         struct v2g_answer_state *as = &state->answer[a];
@@ -230,9 +231,9 @@ static void run_answers(const struct v2g_grid_config *grid, const struct v2g_gri
             continue;
         }
         int32_t wanted_q16 = 0;
-        if (seen->known != 0 && answer->trigger_mhz == 0) {
+        if (usable && answer->trigger_mhz == 0) {
             wanted_q16 = on_curve(answer, seen->frequency_mhz - grid->nominal_mhz);
-        } else if (seen->known != 0) {
+        } else if (usable) {
             wanted_q16 = on_step(answer, seen->frequency_mhz, now_ns, as);
         }
         as->value_q16 = lagged(answer, wanted_q16, as);

@@ -21,7 +21,8 @@ enum {
     V2G_GRID_WATCHES = 12,
     V2G_GRID_ANSWERS = 4,  /* droop and frequency services that hold at the same time */
     V2G_CURVE_POINTS = 2,
-    V2G_GRID_CONFIRM = 3   /* samples that must agree before anything trips: one bad sample never does */
+    V2G_GRID_CONFIRM = 3,  /* samples that must agree before anything trips: one bad sample never does */
+    V2G_GRID_REACH_MHZ = 5000 /* no grid runs that far from its nominal frequency: the config has the wrong one (50 for 60 Hz) */
 };
 
 /* ---- Config ------------------------------------------------------------------------------------------------------------ */

@@ -261,6 +261,19 @@ static void droop_moves_the_setpoint_in_the_cycle_in_which_the_frequency_shows(v
     CHECK_EQ(s.out.evse[0].reason, V2G_REASON_NONE);
 }
 
+static void nothing_answers_a_frequency_that_shows_a_wrong_nominal_one(void) {
+    charging_site();
+    droop();
+    control.grid.trips = 0;
+    frequency_mhz = 60000 - V2G_GRID_REACH_MHZ;
+    grid_step();
+    CHECK_EQ(view.offset_q16, -65536);
+    frequency_mhz = 50000; /* nominal_hz: 60 at a 50 Hz grid */
+    grid_run(1000);
+    CHECK_EQ(view.offset_q16, 0);
+    CHECK_EQ(s.out.evse[0].target_w, 10000);
+}
+
 static void droop_turns_a_charging_vehicle_round_and_stays_inside_its_limits(void) {
     charging_site();
     droop();
@@ -336,6 +349,7 @@ CHECK_MAIN(CASE(a_voltage_beyond_its_limit_for_its_delay_trips_and_service_is_en
            CASE(an_impossible_reading_is_no_reading), CASE(without_a_ramp_service_is_entered_whole),
            CASE(a_process_that_ended_out_of_service_enters_it_anew),
            CASE(droop_moves_the_setpoint_in_the_cycle_in_which_the_frequency_shows),
+           CASE(nothing_answers_a_frequency_that_shows_a_wrong_nominal_one),
            CASE(droop_turns_a_charging_vehicle_round_and_stays_inside_its_limits),
            CASE(an_open_loop_response_goes_nine_tenths_of_its_way_in_its_time),
            CASE(a_frequency_service_holds_and_answers_again_only_when_armed),

@@ -223,6 +223,16 @@ def test_a_cycle_that_stands_still_is_a_fault() -> None:
     assert builders.status_doc(replace(snapshot, core=core))["notices"][0]["code"] == "CYCLE_STOPPED"
 
 
+def test_a_grid_of_60_hz_under_a_config_for_50_is_a_fault_that_names_the_key() -> None:
+    snapshot = site()
+    control = replace(snapshot.site_control, nominal_mhz=50_000, frequency_mhz=60_010)
+    notice = builders.status_doc(replace(snapshot, site_control=control))["notices"][0]
+    assert (notice["level"], notice["code"]) == ("fault", "NOMINAL_FREQUENCY")
+    assert notice["text"].startswith("the grid shows 60.01 Hz, but site.grid.nominal_hz is 50: droop")
+    at_limit = replace(snapshot, site_control=replace(control, frequency_mhz=55_000))
+    assert "NOMINAL_FREQUENCY" not in [n["code"] for n in builders.status_doc(at_limit)["notices"]]
+
+
 def test_a_percentile_is_the_bound_of_its_bin_and_never_above_the_maximum() -> None:
     facts = view.HistogramFacts([1000, 2000, 4000], [90, 9, 1, 0], 3100, 0)
     assert [builders.percentile_ns(facts, share) for share in (0.5, 0.99, 0.999)] == [1000, 2000, 3100]
