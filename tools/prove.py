@@ -20,6 +20,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from tools.summary import merge
 
@@ -202,6 +203,17 @@ def summarize(outcomes: list[Outcome], random: dict[str, int], everything: bool)
     }
 
 
+def write_junit(outcomes: list[Outcome]) -> None:
+    """build/prove/junit.xml: each proof and each twin is a test of the closing line that .ci/run prints."""
+    suite = ElementTree.Element("testsuite", name="prove", time=str(round(sum(o.seconds for o in outcomes), 1)))
+    for o in outcomes:
+        name = o.proof.name + ("_twin" if o.twin else "")
+        case = ElementTree.SubElement(suite, "testcase", classname="prove", name=name, time=str(o.seconds))
+        if o.verdict != ("refuted" if o.twin else "proven"):
+            ElementTree.SubElement(case, "failure", message=o.verdict)
+    ElementTree.ElementTree(suite).write(BUILD / "junit.xml", encoding="unicode")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="proves the safety core; figures go to build/prove/summary.json")
     parser.add_argument("--fast", action="store_true", help="the quick proofs and a short random run only")
@@ -224,6 +236,7 @@ def main() -> int:
     summary = summarize(outcomes, random, everything) | {"not_run": absent}
     if everything:
         merge(BUILD / "summary.json", "prove", summary)
+        write_junit(outcomes)
     else:
         (BUILD / "fast.json").write_text(json.dumps(summary, indent=1) + "\n")
     wrong = [o for o in outcomes if o.verdict != ("refuted" if o.twin else "proven")]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from edge.field.dbc_sizes import oversized
 from edge.field.e2e import LIST_LENGTH, LOST_MOST, IdMode, Proof, Protection, protected
 from edge.strict_yaml import KeyPath, Problem, Shown, Tree, read_tree, validate
 
@@ -506,9 +507,13 @@ def _load_dbc(path: Path) -> Database:
     import cantools.database
 
     try:
-        database: Any = cantools.database.load_file(path, database_format="dbc", strict=True)
+        problems = list(oversized(str(path), path.read_bytes().decode("cp1252", errors="replace")))
     except OSError as err:
         raise CanMapError([Problem(str(path), 0, "", "", f"can't be read: {err.strerror}", "correct the path")]) from None
+    if problems:
+        raise CanMapError(problems)
+    try:
+        database: Any = cantools.database.load_file(path, database_format="dbc", strict=True)
     except Exception as err:  # cantools raises parser, database and plain errors for bad files
         what = " ".join(str(err).split())
         raise CanMapError([Problem(str(path), 0, "", "", f"not a DBC file: {what}", "repair it with a DBC editor")]) from None

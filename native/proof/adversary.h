@@ -191,8 +191,9 @@ static inline int32_t adversary_value(struct adversary *a, uint32_t field, int32
     case V2G_F_T_CHARGER:
     case V2G_F_T_CELL_MAX:
     case V2G_F_T_CELL_MIN:
-        return rarely(a, 2000) ? between(a, -2000, 4000)
-                               : (last > 450 || last < 100 ? last + (300 - last) / 4 : last + between(a, -15, 16));
+        return rarely(a, 2000)
+                   ? between(a, -2000, 4000)
+                   : (last > 450 || last < 100 ? last + (int32_t)((INT64_C(300) - last) / 4) : last + between(a, -15, 16));
     case V2G_F_MAX_CHARGE:
     case V2G_F_MAX_DISCHARGE:
         return rarely(a, 100) || last == 0 ? between(a, -10, 70000) : last;

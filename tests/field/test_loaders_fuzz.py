@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ MAP = (DBC_FOLDER / "evse-generic.map.yaml").read_bytes()
 TOKENS = st.sampled_from(
     [b"null", b"-1", b"9" * 20, b"[]", b"{}", b"1.5", b"SG_ ", b"BO_ ", b"\xff", b"&a", b"]", b"65535", b"0"]
 )
-ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+EXAMPLES = int(os.environ.get("LOADER_EXAMPLES", "60"))
+"""`make fuzz` asks for more."""
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=EXAMPLES, deadline=None)
 
 
 def damaged(data: st.DataObject, good: bytes) -> bytes:
@@ -66,6 +69,29 @@ def test_a_damaged_dbc(tmp_path, data):
 @ANY
 def test_a_damaged_map(tmp_path, data):
     can_told(tmp_path, DBC, damaged(data, MAP))
+
+
+@pytest.mark.parametrize(
+    ("was", "then", "told"),
+    [
+        (b" StatusA: 8", b" StatusA: 8000000000000", b"bytes of a message: at most 1785"),
+        (b"|8@1+", b"| 99999999999999999999 @1+", b"start or length of a signal in bits: at most 14280"),
+    ],
+)
+def test_one_digit_too_many_is_told_at_once(tmp_path, was, then, told):
+    """cantools would lay out every bit of it."""
+    file = tmp_path / "device.dbc"
+    assert was in DBC
+    file.write_bytes(DBC.replace(was, then, 1))
+    with pytest.raises(CanMapError, match=told.decode()):
+        load_can_device(str(file))
+
+
+def test_a_range_of_multiplexer_values_without_end_is_told_at_once(tmp_path):
+    file = tmp_path / "device.dbc"
+    file.write_bytes(DBC + b"SG_MUL_VAL_ 257 signal multiplexor 0-99999999999;\n")
+    with pytest.raises(CanMapError, match="multiplexer value: at most 65535"):
+        load_can_device(str(file))
 
 
 EXTREMES = {"empty": b"", "zeros": b"\0" * 100, "words": b"BO_ " * 500, "open": b'VERSION "' + b"a" * 5000}
