@@ -33,7 +33,7 @@ class Change:
         return f"{self.key}: {self.old} → {self.new} ({self.effect})"
 
 
-RESTART = ("site.id", "lab", "cycle.*", "guard.*", "modbus.*", "buses*", "local.*")
+RESTART = ("site.id", "lab", "cycle.*", "guard.*", "modbus.*", "buses*", "inputs*", "local.*")
 NEW_SESSION = tuple(
     f"evses[[]*].{key}" for key in ("bus", "dbc", "node", "profile", "host", "port", "unit", "phase_map", "soc_source")
 )

@@ -34,7 +34,7 @@ def cross_check(tree: Tree, settings: Settings) -> list[Problem]:
 
 def _unique_ids(tree: Tree, settings: Settings) -> Iterator[Problem]:
     seen: dict[str, KeyPath] = {}
-    for section in ("feeders", "buses", "meters", "evses"):
+    for section in ("feeders", "buses", "meters", "evses", "inputs"):
         for i, item in enumerate(getattr(settings, section)):
             path: KeyPath = (section, i, "id")
             if item.id in seen:
@@ -42,6 +42,26 @@ def _unique_ids(tree: Tree, settings: Settings) -> Iterator[Problem]:
                 yield tree.problem(path, item.id, f"this id is taken on line {first}", "give each thing its own id")
             else:
                 seen[item.id] = path
+
+
+def _inputs(tree: Tree, settings: Settings) -> Iterator[Problem]:
+    """Each contact is one line of a chip, and says something."""
+    feeders = [f.id for f in settings.feeders]
+    taken: dict[tuple[str, int], str] = {}
+    for i, each in enumerate(settings.inputs):
+        path: KeyPath = ("inputs", i)
+        place = (each.chip, each.line)
+        if place in taken:
+            limit = f"{each.chip}: input {taken[place]} reads this line"
+            yield tree.problem((*path, "line"), str(each.line), limit, "give another line")
+        taken.setdefault(place, each.id)
+        if each.feeder is not None and each.feeder not in feeders:
+            yield _unknown(tree, (*path, "feeder"), each.feeder, "feeder", feeders)
+        limits = each.max_charge_w is not None or each.max_discharge_w is not None
+        if each.means == "limit" and not limits:
+            yield tree.problem((*path, "means"), "limit", "limits nothing", "give max_charge_w or max_discharge_w")
+        if each.means == "emergency-stop" and (limits or each.feeder is not None):
+            yield tree.problem((*path, "means"), "emergency-stop", "stops every EVSE, whole", "leave feeder and max_… out")
 
 
 def _unknown(tree: Tree, path: KeyPath, value: str, what: str, known: Iterable[str]) -> Problem:
@@ -351,6 +371,7 @@ def _sizes(tree: Tree, settings: Settings) -> Iterator[Problem]:
 CHECKS: tuple[Check, ...] = (
     _unique_ids,
     _references,
+    _inputs,
     _addresses,
     _can_channels,
     _ports,

@@ -598,6 +598,24 @@ class Local(Section):
     page: Page = Field(default=Page(), description="The local page.")
 
 
+class DigitalInput(Section):
+    id: Id = Field(description="Name in events and texts.")
+    chip: PathText = Field(default="/dev/gpiochip0", description="GPIO chip (`gpiodetect` lists them). [C]")
+    line: int = Field(ge=0, le=1023, description="Line of the chip (`gpioinfo` lists them).")
+    active: Literal["high", "low"] = Field(
+        description="Level at which it acts. Wire an emergency stop so that a broken wire reads as this."
+    )
+    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = Field(
+        default="as_is", description="Resistor of the chip, where it has one. [C]"
+    )
+    means: Literal["emergency-stop", "limit"] = Field(
+        description="Stop every EVSE; or limit a feeder, as a ripple-control or §14a EnWG relay does."
+    )
+    feeder: Id | None = Field(default=None, description="`limit`: the feeder that is limited; none: the grid connection.")
+    max_charge_w: PowerW | None = Field(default=None, description="`limit`: most that the feeder may draw, W.")
+    max_discharge_w: PowerW | None = Field(default=None, description="`limit`: most that the feeder may feed back, W.")
+
+
 class Settings(Section):
     """The whole of config.yaml, every default filled in."""
 
@@ -617,6 +635,9 @@ class Settings(Section):
     buses: tuple[Bus, ...] = Field(min_length=1, max_length=32, description="CAN and Modbus buses.")
     meters: tuple[Meter, ...] = Field(default=(), max_length=64, description="Meters.")
     evses: tuple[Evse, ...] = Field(min_length=1, max_length=256, description="Charge points.")
+    inputs: tuple[DigitalInput, ...] = Field(
+        default=(), max_length=16, description="Contacts: emergency stop, relays of the utility. One that can't be read acts."
+    )
     uplink: Uplink | None = Field(default=None, description="The aggregator's broker; none: the site runs alone. [C]")
     energy: Energy = Field(default=Energy(), description="What is assumed of the vehicles' batteries.")
     local_modes: LocalModes = Field(default=LocalModes(), description="What the site does while no aggregator speaks.")

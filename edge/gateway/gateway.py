@@ -30,6 +30,8 @@ from edge.gateway.energy import EnergyPlanner
 from edge.gateway.errors import GatewayError
 from edge.gateway.events import EventLog
 from edge.gateway.identity import Identity
+from edge.gateway.inputs import PERIOD_S as INPUTS_S
+from edge.gateway.inputs import Inputs
 from edge.gateway.latches import Latches
 from edge.gateway.locks import UNREADABLE, Lock, Locks
 from edge.gateway.model import governor_settings, site_model
@@ -102,6 +104,7 @@ class Gateway:
         self._segments = SegmentWatch()
         self._stalls = 0
         self._buses = BusKeeper(self.core)
+        self._inputs = self._make_inputs()
         self._bridges = Bridges()
         self.stop_requested = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -118,6 +121,17 @@ class Gateway:
             lambda: self._segments.text,
         )
         self._local: LocalServer | None = None
+
+    def _make_inputs(self) -> Inputs:
+        arbiter = self._planner.arbiter
+        return Inputs(
+            self.settings.inputs,
+            lambda: [evse.id for evse in self.settings.evses],
+            next(feeder.id for feeder in self.settings.feeders if feeder.parent is None),
+            self._planner.put,
+            lambda c: arbiter.withdraw(c.source, c.scope, c.quantity, c.name),
+            lambda name, code, text, level: self._log.add("input", name, code, text, level),
+        )
 
     def _guard_link(self) -> GuardLink | None:
         """A bench without a guard does without; everybody else waits for one, without power."""
@@ -163,6 +177,8 @@ class Gateway:
             asyncio.create_task(self._every(BUSES_S, self._keep_buses), name="buses"),
             asyncio.create_task(self._every(GUARD_S, self._keep_guard), name="guard"),
         ]
+        if self.settings.inputs:
+            self._tasks.append(asyncio.create_task(self._every(INPUTS_S, self._inputs.take), name="inputs"))
         if (feed_s := self._watchdog.period_s) is not None:
             self._tasks.append(asyncio.create_task(self._every(feed_s, self._feed_watchdog), name="watchdog"))
         if self._uplink is not None:
@@ -342,7 +358,7 @@ class Gateway:
         arbiter.put(self._lock_constraints())
         self._planner.govern(governor_settings(settings))
         self._energy.adopt(settings)
-        self._planner.renew()
+        self._inputs.renew()
         for constraint in dropped:
             LOG.warning("reload: %s for %s no longer fits the site and was dropped", constraint.source, constraint.scope.id)
         if settings.uplink != previous.uplink:

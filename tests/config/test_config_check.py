@@ -149,6 +149,24 @@ def test_a_wrong_value_names_line_key_limit_and_remedy(lines, old, new, expected
             "meters: [{id: grid, bus: net, profile: sim-meter}]",
             "11: meters[0].host: missing: a device on a modbus-tcp bus needs it",
         ),
+        (
+            "inputs: [{id: i, line: 4, active: high, means: limit}]",
+            "11: inputs[0].means: 'limit': limits nothing; give max_charge_w or max_discharge_w",
+        ),
+        (
+            "inputs: [{id: i, line: 4, active: high, means: limit, feeder: none, max_charge_w: 0}]",
+            "11: inputs[0].feeder: 'none': no feeder has this id",
+        ),
+        (
+            "inputs: [{id: i, line: 4, active: high, means: emergency-stop, max_charge_w: 0}]",
+            "11: inputs[0].means: 'emergency-stop': stops every EVSE, whole",
+        ),
+        (
+            "inputs:\n"
+            "- {id: i, line: 4, active: high, means: emergency-stop}\n"
+            "- {id: j, line: 4, active: low, means: emergency-stop}",
+            "13: inputs[1].line: '4': /dev/gpiochip0: input i reads this line",
+        ),
         ("plan: {lease: 1h}", "11: plan.lease: '1h': must be 500ms to 10s"),
         ("}", "11: not YAML: "),
         ("%YAML 1.1", "11: %YAML 1.1: YAML directives are not used here"),

@@ -71,6 +71,24 @@ def test_a_change_that_needs_a_restart_is_refused_as_a_whole(gateway: GatewayPro
     assert gateway.ask("/v1/status")["core"]["period_us"] == 10000
 
 
+def test_an_emergency_stop_that_cannot_be_read_holds_every_evse_and_says_why(core_site: CoreSite):
+    """No chip is there: what nobody can read counts as pressed."""
+    text = core_site.path.read_text()
+    stop = "inputs: [{id: stop, chip: /dev/gpiochip-none, line: 4, active: high, means: emergency-stop}]"
+    core_site.path.write_text(text + stop + "\n")
+    process = GatewayProcess(core_site)
+    process.start()
+    try:
+        wait_until(lambda: "INPUT_LOST" in process.log, "the lost input is told")
+        assert "input stop (/dev/gpiochip-none line 4) can't be read: No such file or directory" in process.log
+        for evse in ("evse-1", "evse-2"):
+            wait_until(lambda evse=evse: process.evse(evse)["setpoint"]["reason"]["code"] == "LOCKOUT", f"{evse} is locked")
+            assert process.evse(evse)["setpoint"]["target_w"] == 0
+        assert "input stop" in str(process.ask("/v1/evses/evse-1/explain"))
+    finally:
+        process.close()
+
+
 def test_a_stopped_gateway_leaves_every_evse_at_0_and_says_so(gateway: GatewayProcess, core_site: CoreSite):
     wait_until(lambda: gateway.power_w("evse-1") > 20000, "it charges")
     assert gateway.stop() == 0
