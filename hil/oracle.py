@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -256,6 +256,28 @@ Timed = TypeVar("Timed", Command, Report)
 def _after(seen: deque[Timed], since: float) -> list[Timed]:
     """What came after `since`, oldest first; looks only at that part."""
     return list(takewhile(lambda each: each.time > since, reversed(seen)))[::-1]
+
+
+def without_returns(commands: Iterable[Command]) -> list[Command]:
+    """`commands` less every stop that was taken back, with its way up again (which ends when a setpoint falls again).
+
+    A shared machine may stand still for as long as it takes the gateway to hold an EVSE for silent: it then stops it and
+    returns along its ramp. Where a scenario is about a limit that only ever falls, these commands say nothing of it.
+    """
+    kept: list[Command] = []
+    stopped: list[Command] = []
+    returning = False
+    before_w = 0
+    for command in commands:
+        returning = command.target_w >= before_w if returning else bool(stopped) and command.target_w > 0
+        before_w = command.target_w
+        if returning:
+            stopped.clear()
+        elif command.target_w == 0:
+            stopped.append(command)
+        else:
+            kept.append(command)
+    return kept + stopped
 
 
 def _command(timestamp: float, cmd: frames.Cmd) -> Command:

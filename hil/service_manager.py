@@ -30,6 +30,8 @@ class ServiceManager:
         self._socket.bind(str(self._path))
         self._socket.settimeout(0.05)
         self._over = threading.Event()
+        self._reads = threading.Event()
+        self._reads.set()
         self._thread = threading.Thread(target=self._serve)
         self.store: dict[str, int] = {}
         self.said: list[str] = []
@@ -49,6 +51,8 @@ class ServiceManager:
 
     def _serve(self) -> None:
         while not self._over.is_set():
+            if not self._reads.wait(0.05):
+                continue
             try:
                 text, fds, _, _ = socket.recv_fds(self._socket, 4096, 4)
             except TimeoutError:
@@ -86,6 +90,10 @@ class ServiceManager:
                 close_fds=False,
                 stderr=log,
             )
+
+    def listen(self, reads: bool) -> None:
+        """False: nothing is read, as during a daemon-reload, until True; what is told meanwhile fills the socket."""
+        self._reads.set() if reads else self._reads.clear()
 
     def kill(self) -> None:
         assert self.process is not None

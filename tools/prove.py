@@ -29,7 +29,8 @@ BUILD = ROOT / "build" / "prove"
 TIMEOUT_S = 600
 MEMORY_KB = 6_000_000
 SEED = 20261122
-PROPERTIES = [f"P{n}" for n in range(1, 16)]
+PROPERTIES = [f"P{n}" for n in range(1, 16)] + [f"S{n}" for n in range(1, 6)]
+"""P: the safety core; S: site control (native/SAFETY.md)."""
 
 
 @dataclass(frozen=True, slots=True)

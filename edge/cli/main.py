@@ -54,11 +54,16 @@ class LazyGroup(click.Group):
 
     ELSEWHERE: ClassVar = {
         "bundle": "edge.cli.bundle:bundle",
-        "commission": "edge.cli.commission:commission",
+        "can": "edge.cli.fieldbus:can",
         "config": "edge.cli.config:config",
         "exi": "edge.iso15118.exi_cli:exi_group",
+        "modbus": "edge.cli.fieldbus:modbus",
         "pki": "edge.uplink.pki:pki",
+        "probe": "edge.cli.commission:probe",
         "simulate": "edge.cli.simulate:simulate",
+        "sunspec": "edge.cli.fieldbus:sunspec",
+        "test": "edge.cli.commission:test",
+        "verify": "edge.cli.commission:verify",
     }
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -130,22 +135,52 @@ def explain(client: Client, what: str, as_json: bool) -> int:
     return 0
 
 
+AGO_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _since(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, int]:
+    """The number of an event, and the Unix time in ms; one of them is 0."""
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(digits) :]
+    if not digits.isdecimal() or (unit and unit not in AGO_MS):
+        raise click.BadParameter(f"{text!r} is neither an event's number nor a time ago (90s, 10min, 2h, 3d)")
+    return (int(digits), 0) if not unit else (0, time.time_ns() // 1_000_000 - int(digits) * AGO_MS[unit])
+
+
 @cli.command()
-@click.option("--since", type=click.IntRange(min=0), default=0, help="Only events after this number.")
+@click.argument("subject", required=False, shell_complete=_complete_evse)
+@click.option(
+    "--since",
+    metavar="NUMBER|AGO",
+    callback=_since,
+    default="0",
+    help="Only after this number, or so long ago: 90s, 10min, 2h, 3d.",
+)
+@click.option("--faults", is_flag=True, help="Only what is degraded or a fault.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @as_json
 @click.pass_obj
-def events(client: Client, since: int, follow: bool, as_json: bool) -> int:
-    """What happened, oldest first."""
+def events(client: Client, subject: str | None, since: tuple[int, int], faults: bool, follow: bool, as_json: bool) -> int:
+    """What happened, oldest first; faults of before a restart as well. SUBJECT: an EVSE, feeder, bus or `site`."""
     from edge.cli.show import event_lines
 
-    document = client.get(f"/v1/events?since={since}")
-    _print(document, as_json, lambda shown: event_lines(shown["events"]))
+    number, after_ms = since
+
+    def wanted(event: Document) -> bool:
+        by_subject = subject is None or event["subject"] == subject
+        return by_subject and event["ts"] >= after_ms and not (faults and event["level"] == "ok")
+
+    def look(number: int) -> int:
+        document = client.get(f"/v1/events?since={number}")
+        document["events"] = [event for event in document["events"] if wanted(event)]
+        if document["events"] or not follow:
+            _print(document, as_json, lambda shown: event_lines(shown["events"]) or ["nothing happened"])
+        return int(document["last"])
+
+    number = look(number)
     while follow:
         time.sleep(1)
-        document = client.get(f"/v1/events?since={document['last']}")
-        if document["events"]:
-            _print(document, as_json, lambda shown: event_lines(shown["events"]))
+        number = look(number)
     return 0
 
 
@@ -247,7 +282,7 @@ def reload(client: Client, as_json: bool) -> int:
 @as_json
 @click.pass_obj
 def history(client: Client, evse: str, as_json: bool) -> int:
-    """The power of an EVSE in the last 15 minutes, drawn."""
+    """The last 15 minutes of an EVSE, drawn: power, what it was told, SOC, temperature, what bound."""
     from edge.cli.show import history_lines
 
     _print(client.get(f"/v1/evses/{quote(evse, safe='')}/history"), as_json, history_lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +14,9 @@ import click
 Document = dict[str, Any]
 
 WIDTH = 80
-PLOT_WIDTH, PLOT_HEIGHT = 70, 12
+PLOT_WIDTH, PLOT_HEIGHT = 69, 10
+QUIET_CODES = ("NONE", "RATING", "PLAN_LIMIT", "RAMP", "DEVICE_MINIMUM", "INIT")
+SHOWN_STRETCHES = 4
 COLOURS = {"ok": "green", "degraded": "yellow", "fault": "red"}
 MARKS = {"ok": " ", "degraded": "!", "fault": "✗"}
 
@@ -74,9 +78,10 @@ def status_lines(status: Document, height: int | None = None) -> list[str]:
     return [*lines, *outlook, *tail]
 
 
-def status_head_lines(status: Document) -> list[str]:
-    """What is true of the whole site: its level, what wants a look, and its feeders."""
-    return [*_headline(status), *_notice_lines(status), "", *_feeder_lines(status), *_site_control_lines(status)]
+def status_head_lines(status: Document, short: bool = False) -> list[str]:
+    """What is true of the whole site: its level, what wants a look, and its feeders; short: no notice of a healthy site."""
+    notices = [notice for notice in status["notices"] if not short or notice["level"] != "ok"]
+    return [*_headline(status), *_notice_lines(notices), "", *_feeder_lines(status), *_site_control_lines(status)]
 
 
 def _site_control_lines(status: Document) -> list[str]:
@@ -107,9 +112,9 @@ def _headline(status: Document) -> list[str]:
     return [f"{site}  {level_text(status['level'])}  up {uptime}  {cycle}  guard {core['guard']}"]
 
 
-def _notice_lines(status: Document) -> list[str]:
+def _notice_lines(notices: Iterable[Document]) -> list[str]:
     lines = []
-    for notice in status["notices"]:
+    for notice in notices:
         colour = COLOURS[notice["level"]] if notice["level"] != "ok" else "cyan"
         first, *rest = wrapped(f"{notice['code']}: {notice['text']}", "  ", "! ")
         lines += [click.style(line, fg=colour, bold=True) for line in (first, *rest)]
@@ -143,7 +148,7 @@ def _feeder_lines(status: Document) -> list[str]:
 
 
 def _evse_lines(evses: Sequence[Document], room: int | None) -> list[str]:
-    lines = [f"  {'EVSE':<12}{'ST':>2}{'SOC':>8}{'POWER':>9}{'SET':>9}{'CONN':>7}  {'WHAT BINDS':<22}{'AGE':>7}"]
+    lines = [f"  {'EVSE':<12}{'ST':>2}{'SOC':>8}{'POWER':>9}{'TOLD':>9}{'CONN':>7}  {'WHAT BINDS':<22}{'AGE':>7}"]
     shown, hidden = list(evses), 0
     if room is not None and len(shown) > room:
         order = sorted(shown, key=lambda evse: (evse["level"] == "ok", evse["setpoint"]["reason"]["code"] == "NONE"))
@@ -191,10 +196,11 @@ def explain_lines(document: Document) -> list[str]:
     evse = document["evse"]
     setpoint, answer = evse["setpoint"], evse["answer"]
     by = f" by {evse['wish_by']}" if evse["wish_by"] else ""
+    asked = "nothing counts while it is locked" if evse["locks"] else f"{document['wish_w']} W{by}"
     lines = [
         f"{click.style(evse['id'], bold=True)}  {level_text(evse['level'])}  {evse['device']}, feeder {evse['feeder']}",
         f"  state   {evse['state'] or '?'}, {evse['state_text']}; {', '.join(evse['flags']) or 'no flags'}",
-        f"  asked   {document['wish_w']} W{by}",
+        f"  asked   {asked}",
         f"  told    {setpoint['target_w']} W, {setpoint['mode']}, within {setpoint['min_w']} … {setpoint['max_w']} W",
         click.style(f"  binds   {answer['binds']} ({setpoint['reason']['code']})", bold=True),
         *wrapped(answer["age"], " " * 10, "  age     "),
@@ -242,10 +248,16 @@ def code_lines(info: Any) -> list[str]:
 
 
 def event_lines(events: Iterable[Document]) -> list[str]:
+    """Number, time (with the day where it isn't today), mark, subject, and what happened."""
     lines = []
+    today = clock(time.time_ns() // 1_000_000)[:10]
     for event in events:
-        line = f"{event['seq']:>6}  {clock(event['ts'])}  {event['subject']:<12} {event['code']}: {event['text']}"
-        lines.append(line if event["level"] == "ok" else click.style(line, fg=COLOURS[event["level"]]))
+        at = clock(event["ts"])
+        at = at[11:] if at.startswith(today) else at
+        code = "" if event["code"] == "NONE" else f" {event['code']}"
+        head = f"{event['seq']:>6}  {at} {MARKS[event['level']]} {event['subject']:<10} "
+        folded = wrapped(f"{event['text']}{code}", " " * min(len(head), 30), head)
+        lines += folded if event["level"] == "ok" else [click.style(line, fg=COLOURS[event["level"]]) for line in folded]
     return lines
 
 
@@ -291,7 +303,7 @@ def rt_lines(rt: Document) -> list[str]:
             f"p99.9 {histogram['p99_9']:g}, max {histogram['max']:g}",
             *histogram_lines(histogram),
         ]
-    return lines
+    return [*lines, "", "bars are logarithmic"]
 
 
 def histogram_lines(histogram: Document) -> list[str]:
@@ -301,28 +313,64 @@ def histogram_lines(histogram: Document) -> list[str]:
     used = [index for index, count in enumerate(counts) if count]
     if not used:
         return ["  no cycle yet"]
-    longest = len(str(max(counts)))
-    return [
-        f"  {names[index]:>9} {counts[index]:>11}  {'█' * (len(str(counts[index])) * 40 // longest) if counts[index] else ''}"
-        for index in range(used[0], used[-1] + 1)
-    ]
+    longest = math.log10(2 * max(counts))
+    bars = ["█" * max(1, round(math.log10(2 * count) / longest * 40)) if count else "" for count in counts]
+    shown = range(used[0], used[-1] + 1)
+    return [f"  {names[index]:>9} {counts[index]:>11}  {bars[index]}".rstrip() for index in shown]
 
 
 def history_lines(history: Document) -> list[str]:
-    """Power over time as bars from the zero line; `·` is what the EVSE was told."""
+    """Power over time as bars from the zero line; `·` is what the EVSE was told. Below: SOC, temperatures, and what bound."""
     power, target = (_columns(history[key], PLOT_WIDTH) for key in ("power_w", "target_w"))
     known = [value for value in (*power, *target) if value is not None]
     if not known:
         return [f"{history['evse']}: no sample yet"]
-    high, low = max(1000.0, *known), min(0.0, *known)
-    step = (high - low) / PLOT_HEIGHT
-    minutes = len(history["power_w"]) * history["period_ms"] / 60000
-    lines = [f"{click.style(history['evse'], bold=True)}  power of the last {minutes:.1f} min (· told)"]
-    for row in range(PLOT_HEIGHT):
-        upper, lower = high - row * step, high - (row + 1) * step
-        cells = [_cell(*values, lower, upper) for values in zip(power, target, strict=True)]
-        lines.append(f"{watts(upper if upper > 0 else lower):>8} │{''.join(cells)}")
+    high, low = max(0.0, *known), min(0.0, *known)
+    step = max((high - low) / PLOT_HEIGHT, 100.0)
+    up, down = math.ceil(high / step), math.ceil(-low / step)
+    seconds = len(history["power_w"]) * history["period_ms"] / 1000
+    lines = [
+        f"{click.style(history['evse'], bold=True)}  power, W, of the last {age(int(seconds * 1000))} (█ measured, · told)"
+    ]
+    for row in range(up, -down, -1):
+        lines.append(_plot_row(row * step, (row - 1) * step, power, target))
+        if row == 1:
+            lines.append(f"{0:>8} ┼{'─' * len(power)}")
+    if up == 0:
+        lines.insert(1, f"{0:>8} ┼{'─' * len(power)}")
+    first = clock(history["ts"] - int(seconds * 1000))[11:]
+    lines.append(f"{'':>9} {first}{clock(history['ts'])[11:]:>{max(10, len(power) - len(first))}}")
+    return [*lines, *_range_lines(history), *_bound_lines(history)]
+
+
+def _plot_row(upper: float, lower: float, power: Sequence[float | None], target: Sequence[float | None]) -> str:
+    cells = [_cell(*values, lower, upper) for values in zip(power, target, strict=True)]
+    return f"{watts(upper if upper > 0 else lower):>8} │{''.join(cells)}".rstrip()
+
+
+def _range_lines(history: Document) -> list[str]:
+    """First, last and extremes of what moves slowly."""
+    shown = (("SOC", "soc_percent", "%", 1), ("connector", "connector_c", "°C", 0), ("cable", "cable_c", "°C", 0))
+    lines = []
+    for title, key, unit, digits in (*shown, ("charger", "charger_c", "°C", 0), ("cell", "cell_max_c", "°C", 0)):
+        known = [value for value in history[key] if value is not None]
+        if known:
+            ends = f"{known[0]:.{digits}f} → {known[-1]:.{digits}f} {unit}"
+            lines.append(f"  {title:<10}{ends:<18}{min(known):.{digits}f} to {max(known):.{digits}f}")
     return lines
+
+
+def _bound_lines(history: Document) -> list[str]:
+    """The newest stretches in which something bound that is no healthy day's limit."""
+    samples, period_ms = len(history["power_w"]), history["period_ms"]
+    starts = [*(stretch["first"] for stretch in history["reasons"]), samples]
+    lines = []
+    for stretch, end in zip(history["reasons"], starts[1:], strict=True):
+        if stretch["code"] in QUIET_CODES:
+            continue
+        began_ms = history["ts"] - (samples - stretch["first"]) * period_ms
+        lines.append(f"  {clock(began_ms)[11:]}  {stretch['code']} for {age((end - stretch['first']) * period_ms)}")
+    return lines[-SHOWN_STRETCHES:]
 
 
 def _columns(samples: Sequence[float | None], width: int) -> list[float | None]:
@@ -340,7 +388,8 @@ def _cell(power: float | None, target: float | None, lower: float, upper: float)
     middle = (lower + upper) / 2
     if power is not None and (0 <= middle <= power or power <= middle <= 0):
         return "█"
-    return "·" if target is not None and target and lower < target <= upper else " "
+    inside = target is not None and target and (lower < target <= upper if upper > 0 else lower <= target < upper)
+    return "·" if inside else " "
 
 
 def session_lines(sessions: Iterable[Document]) -> list[str]:

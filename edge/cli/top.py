@@ -16,6 +16,9 @@ from edge.cli.client import Client, Document, Refused, Unreachable
 from edge.cli.show import COLOURS, age, explain_lines, status_head_lines, value_text, watts
 
 PERIOD_S = 1.0
+NUMBERS = ("SOC", "POWER", "TOLD", "CONN", "AGE")
+SMALL_LINES = 36
+"""A terminal with fewer lines shows less of what all is well with."""
 COLUMNS = ("EVSE", "ST", "SOC", "POWER", "TOLD", "CONN", "WHAT BINDS", "AGE")
 
 
@@ -33,7 +36,9 @@ def evse_cells(evse: Document) -> list[Text]:
         age(evse["age_ms"]),
     ]
     style = "" if evse["level"] == "ok" else COLOURS[evse["level"]]
-    return [Text(cell, style) for cell in cells]
+    return [
+        Text(cell, style, justify="right" if name in NUMBERS else "left") for name, cell in zip(COLUMNS, cells, strict=True)
+    ]
 
 
 class Top(App[None]):
@@ -44,9 +49,8 @@ class Top(App[None]):
     CSS = """
     #stale { background: red; color: white; text-style: bold; display: none; padding: 0 1; }
     #stale.on { display: block; }
-    #head { padding: 0 1; }
     #evses { height: 1fr; min-height: 6; }
-    #explain { height: 1fr; padding: 0 1; border-top: solid gray; }
+    #explain { height: 1fr; border-top: solid gray; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [("q", "quit", "Quit"), ("p", "pause", "Pause")]
 
@@ -59,7 +63,8 @@ class Top(App[None]):
         yield Static(id="stale")
         yield Static(id="head")
         table: DataTable[Text] = DataTable(id="evses", cursor_type="row", zebra_stripes=True)
-        table.add_columns(*((name, name) for name in COLUMNS))
+        for name in COLUMNS:
+            table.add_column(Text(name, justify="right" if name in NUMBERS else "left"), key=name)
         yield table
         with VerticalScroll(id="explain"):
             yield Static(id="why")
@@ -96,7 +101,9 @@ class Top(App[None]):
         await self._explain()
 
     def _show(self, status: Document) -> None:
-        self.query_one("#head", Static).update(Text.from_ansi("\n".join(status_head_lines(status))))
+        self.query_one("#head", Static).update(
+            Text.from_ansi("\n".join(status_head_lines(status, self.size.height < SMALL_LINES)))
+        )
         table = self.query_one(DataTable)
         known, wanted = [row.value for row in table.rows], [evse["id"] for evse in status["evses"]]
         if known != wanted:

@@ -42,7 +42,7 @@ SECRETS = ("uplink.key",)
 
 def diff(old: Settings, new: Settings) -> list[Change]:
     """Every key whose value differs, with what applying it takes."""
-    before, after = dict(_flat(_as_written(old))), dict(_flat(_as_written(new)))
+    before, after = dict(_flat(as_written(old))), dict(_flat(as_written(new)))
     keys = list(before) + [key for key in after if key not in before]
     return [
         Change(key, before.get(key), after.get(key), _effect(key, before, after))
@@ -51,9 +51,9 @@ def diff(old: Settings, new: Settings) -> list[Change]:
     ]
 
 
-def redacted(settings: Settings) -> dict[str, Any]:
-    """The settings as the file writes them, every default filled in, without where secrets lie."""
-    shown = _as_written(settings)
+def without_secrets(settings: Settings) -> dict[str, Any]:
+    """The same without where secrets lie."""
+    shown = as_written(settings)
     for secret in SECRETS:
         section, key = secret.split(".")
         if shown.get(section):
@@ -61,7 +61,8 @@ def redacted(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-def _as_written(settings: Settings) -> dict[str, Any]:
+def as_written(settings: Settings) -> dict[str, Any]:
+    """The settings as the file writes them, every default filled in."""
     return settings.model_dump(mode="json", by_alias=True)
 
 

@@ -24,9 +24,10 @@ from edge.field.canmap import (
 from edge.field.profile import Profile, ProfileError, load_profile
 from edge.strict_yaml import KeyPath, Problem, Shown, Tree
 
-ACTIVATION_MS = {"nordic-ffr-1.3s": 1300, "nordic-ffr-1.0s": 1000, "nordic-ffr-0.7s": 700, "ercot-ffr": 250, "neso-dc": 1000}
+_NORDIC_MS = {"nordic-ffr-1.3s": 1300, "nordic-ffr-1.0s": 1000, "nordic-ffr-0.7s": 700}
+ACTIVATION_MS = _NORDIC_MS | {f"{name}-short": ms for name, ms in _NORDIC_MS.items()} | {"ercot-ffr": 250, "neso-dc": 1000}
 """Full activation of each fast service (numbers.md part 2; ERCOT: 15 cycles at 60 Hz)."""
-SERVICE_HZ = {"nordic-ffr-1.3s": 50, "nordic-ffr-1.0s": 50, "nordic-ffr-0.7s": 50, "ercot-ffr": 60, "neso-dc": 50}
+SERVICE_HZ = {name: 60 if name == "ercot-ffr" else 50 for name in ACTIVATION_MS}
 
 
 @dataclass(frozen=True, slots=True)

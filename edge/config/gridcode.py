@@ -43,12 +43,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """All of the power at or below `trigger_hz`, held for `hold_s`; armed again once at `rearm_hz` for `rearm_s`."""
+    """All of the power at or below `trigger_hz`, held for `hold_s`, then given back as a
+    first-order lag of time constant `back_s` (0: at once); armed again once at `rearm_hz` for `rearm_s`."""
 
     trigger_hz: float
     hold_s: float
     rearm_hz: float
     rearm_s: float
+    back_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,20 @@ PROFILES: dict[str, GridProfile] = {
 them up as fast as its meters are."""
 
 
-def _nordic(trigger_hz: float) -> Step:
-    """Hold 30 s (the long of two support durations). [S: Nordic FFR]. Armed again after 10 s at 49.9 Hz. [C]"""
-    return Step(trigger_hz, hold_s=30.0, rearm_hz=49.9, rearm_s=10.0)
+def _nordic(trigger_hz: float, short: bool = False) -> Step:
+    """Held for 30 s, or for 5 s if it is given back by no more than 20 % a second; able to act again within 15 min.
+    [S: Fingrid, Fast Frequency Reserve, technical requirements] Given back with 6 s, 15 % in the first second: a vehicle that
+    follows unevenly stays below 20 %, too. Armed again after 10 s at 49.9 Hz. [C]"""
+    return Step(trigger_hz, hold_s=5.0 if short else 30.0, back_s=6.0 if short else 0.0, rearm_hz=49.9, rearm_s=10.0)
 
 
 SERVICES: dict[str, Curve | Step] = {
     "nordic-ffr-1.3s": _nordic(49.7),
     "nordic-ffr-1.0s": _nordic(49.6),
     "nordic-ffr-0.7s": _nordic(49.5),
+    "nordic-ffr-1.3s-short": _nordic(49.7, short=True),
+    "nordic-ffr-1.0s-short": _nordic(49.6, short=True),
+    "nordic-ffr-0.7s-short": _nordic(49.5, short=True),
     # Trigger [M], 15 cycles and 15 min [S]; armed again after 10 s at 59.98 Hz [C].
     "ercot-ffr": Step(59.85, hold_s=900.0, rearm_hz=59.98, rearm_s=10.0),
     # Deadband 15 mHz, 5 % at 200 mHz, all at 500 mHz. [S: NESO, Dynamic Containment service specification]

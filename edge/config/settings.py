@@ -31,7 +31,16 @@ PowerW = Annotated[int, Field(ge=0, le=4_000_000)]
 PathText = Annotated[str, Field(min_length=1, max_length=500)]
 
 GridProfile = Literal["none", "ieee1547-cat1", "ieee1547-cat2", "ieee1547-cat3", "en50549-1", "g99"]
-Service = Literal["nordic-ffr-1.3s", "nordic-ffr-1.0s", "nordic-ffr-0.7s", "ercot-ffr", "neso-dc"]
+Service = Literal[
+    "nordic-ffr-1.3s",
+    "nordic-ffr-1.0s",
+    "nordic-ffr-0.7s",
+    "nordic-ffr-1.3s-short",
+    "nordic-ffr-1.0s-short",
+    "nordic-ffr-0.7s-short",
+    "ercot-ffr",
+    "neso-dc",
+]
 
 
 class Section(BaseModel):
@@ -387,7 +396,7 @@ class ModbusDevice(Section):
         default=1,
         ge=1,
         le=16,
-        description="Modbus/TCP: requests at once; more than 1 only as far as `edgectl commission probe` found. [C]",
+        description="Modbus/TCP: requests at once; used only as far as `edgectl probe DEVICE` proved it on this gateway. [C]",
     )
     accept_unverified: bool = Field(
         default=False, description="Allow writes with a profile that was only read in a document. [C]"

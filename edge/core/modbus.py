@@ -38,6 +38,10 @@ class DeviceStats:
     last_error: str
     """What went wrong last, while the device is lost; empty: it answers."""
     last_reply_ns: int
+    reply_min_ns: int
+    """Of good answers, from the request; 0: none yet."""
+    reply_mean_ns: int
+    reply_max_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,19 @@ class LineEngine:
         for i in range(self._config.write_count):
             write = self._config.writes[i]
             device = self._config.devices[write.device]
-            if write.write_cell not in setpoints:
+            if write.write_cell not in setpoints or write.flags & lib.V2G_MODBUS_HEARTBEAT:
                 continue
             entry = ffi.new("struct v2g_guard_fallback *")
             entry.family, entry.unit, entry.port = device.family, device.unit, device.port
             entry.scope_id, entry.address, entry.stop = device.scope_id, device.address, write.stop
             found[bytes(ffi.buffer(entry))] = None  # several setpoints of one device often have the same stop
         return tuple(found)
+
+    def silence(self, device: int, silence_ns: int, look_ns: int) -> None:
+        """`v2g_modbus_silence` for the device with this index; CoreError when its times are out of range."""
+        begin = lib.v2g_modbus_silence if self.line.bus is None else lib.v2g_rtu_silence
+        if begin(self._memory, device, silence_ns, look_ns) != 0:
+            raise CoreError(f"{self.line.name}: a silence of {silence_ns / 1e9:g} s: at most an hour")
 
     def start(self) -> None:
         """Begin to poll. CoreError when the thread can't start; refused SCHED_FIFO runs without."""
@@ -235,6 +245,15 @@ class Engine:
         for line in self._lines:
             line.stop()
 
+    def silence(self, device_id: str, silence_ns: int, look_ns: int) -> None:
+        """Say nothing to a device for `silence_ns`, then only read it for `look_ns`: for commissioning. KeyError: not here."""
+        for line in self._lines:
+            ids = [wiring.device.id for wiring in line.line.wirings]
+            if device_id in ids:
+                line.silence(ids.index(device_id), silence_ns, look_ns)
+                return
+        raise KeyError(device_id)
+
     def stats(self, device: int) -> DeviceStats:
         """Of the device with this index (`Wiring.stats`)."""
         s = self._arena.modbus[device]
@@ -255,6 +274,9 @@ class Engine:
             stops=s.stops,
             last_error=_refusal(s) if up else _last_error(s),
             last_reply_ns=s.last_reply_ns,
+            reply_min_ns=s.rtt_min_ns,
+            reply_mean_ns=s.rtt_sum_ns // s.replies if s.replies else 0,
+            reply_max_ns=s.rtt_max_ns,
         )
 
     def value(self, cell: int) -> int | None:

@@ -12,7 +12,7 @@ from edge.core._native import ffi, lib
 from edge.core.errors import CoreError
 from edge.core.layout import MS, READ_WRITE, EvseInput, EvsePlace, Line, MeterInput, NativeConfig, Wiring
 from edge.field.canmap import SetpointSource
-from edge.field.profile import Action, Register
+from edge.field.profile import Action, Heartbeat, Register
 
 CONNECT_TIMEOUT_NS = 1_000_000_000
 FALLBACK_INTERVAL_NS = 5_000_000_000
@@ -188,6 +188,17 @@ def _pack_fixed(entry: Any, device: int, write_cell: int, register: Register, va
     _pack_action(entry.stop, register, value)
 
 
+def _pack_heartbeat(entry: Any, device: int, place: EvsePlace, heartbeat: Heartbeat) -> None:
+    """Beats as long as the setpoint in its write cell holds."""
+    entry.device, entry.write_cell, entry.flags = device, place.wiring.first_write, lib.V2G_MODBUS_HEARTBEAT
+    entry.result = entry.read_back = lib.V2G_MODBUS_NONE
+    entry.function = 6 if heartbeat.count == 1 else 16
+    entry.type, entry.address, entry.order = REGISTER_TYPES[heartbeat.type], heartbeat.address, ORDERS[heartbeat.words]
+    entry.multiplier = entry.divisor = 1
+    entry.maximum = (1 << 16 * heartbeat.count) - 1
+    entry.min_interval_ns = heartbeat.period_ms * MS
+
+
 def fixed_values(wiring: Wiring) -> list[tuple[int, int]]:
     """(write cell, raw value) of what is written once and holds for ever."""
     fallback = wiring.profile.fallback
@@ -207,6 +218,9 @@ def _pack_writes(native: Any, device: int, place: EvsePlace, config: NativeConfi
     last = first_register + len(place.wiring.registers) - 1
     _pack_setpoint(native.writes[native.write_count], device, place, config, last)
     native.write_count += 1
+    if place.profile.heartbeat is not None:
+        _pack_heartbeat(native.writes[native.write_count], device, place, place.profile.heartbeat)
+        native.write_count += 1
 
 
 def _pack_device(entry: Any, wiring: Wiring, config: NativeConfig) -> None:

@@ -47,9 +47,11 @@ def _pack_curve(native: Any, curve: Curve, period_ns: int) -> None:
         native.lag_q32 = _share_q32(period_ns, tau_ns)
 
 
-def _pack_step(native: Any, step: Step) -> None:
+def _pack_step(native: Any, step: Step, period_ns: int) -> None:
     native.trigger_mhz, native.rearm_mhz = _mhz(step.trigger_hz), _mhz(step.rearm_hz)
     native.hold_ns, native.rearm_ns = _ns(step.hold_s), _ns(step.rearm_s)
+    if step.back_s > 0:
+        native.back_q32 = _share_q32(period_ns, step.back_s * SECOND)
 
 
 def _answers(config: NativeConfig, profile: GridProfile | None) -> Iterable[tuple[int, Curve | Step]]:
@@ -114,6 +116,6 @@ def pack_site(native: Any, config: NativeConfig) -> None:
         if isinstance(answer, Curve):
             _pack_curve(entry, answer, config.settings.cycle.period_ns)
         else:
-            _pack_step(entry, answer)
+            _pack_step(entry, answer, config.settings.cycle.period_ns)
     if profile is not None:
         _pack_trips(grid, config, profile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edge.core._native import lib
 from edge.core.kinds import BusState, GridService, Health, MeterField, Mode
 from edge.field.canmap import EvseField
 from edge.model import Reason
@@ -53,10 +54,12 @@ class Setpoint:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`struct v2g_proposal`: what site control proposes for an EVSE. W; None: nothing that all have in common bounds it."""
+    """`struct v2g_proposal`: what site control proposes for an EVSE. W."""
 
-    target_w: int
+    target_w: int | None
+    """Its part of the site's target; None: it doesn't follow one."""
     charge_w: int | None
+    """None: nothing that all have in common bounds it."""
     discharge_w: int | None
     """Magnitude."""
     why_charge: Reason
@@ -248,11 +251,14 @@ def _bus(bus_id: str, b: Any) -> BusSnapshot:
     )
 
 
-def _share(p: Any) -> Share:
+def _share(p: Any, follows: bool) -> Share:
     why_charge, why_discharge = Reason(p.why_charge), Reason(p.why_discharge)
-    charge_w = p.share_charge_w if why_charge is not Reason.NONE else None
     return Share(
-        p.target_w, charge_w, p.share_discharge_w if why_discharge is not Reason.NONE else None, why_charge, why_discharge
+        target_w=p.target_w if follows else None,
+        charge_w=p.share_charge_w if why_charge is not Reason.NONE else None,
+        discharge_w=p.share_discharge_w if why_discharge is not Reason.NONE else None,
+        why_charge=why_charge,
+        why_discharge=why_discharge,
     )
 
 
@@ -284,7 +290,8 @@ def read_snapshot(ffi: Any, native: Any, ids: Ids) -> Snapshot:
     for i, evse_id in enumerate(ids.evses):
         entry = native.image.evse[i]
         setpoint, latches = read_setpoint(native.set.evse[i]), native.state.evse[i].latch
-        inputs, share = _inputs(ffi, entry, len(EvseField)), _share(native.image.proposal[i])
+        follows = bool(native.site.present & 1) and bool(native.plan.evse[i].flag & lib.V2G_PLAN_SITE_TARGET)
+        inputs, share = _inputs(ffi, entry, len(EvseField)), _share(native.image.proposal[i], follows)
         evses.append(EvseSnapshot(evse_id, inputs, entry.frames, native.bad_frames[i], setpoint, latches, share))
     meters = (MeterSnapshot(m, _inputs(ffi, native.image.meter[i], len(MeterField))) for i, m in enumerate(ids.meters))
     return Snapshot(

@@ -8,6 +8,7 @@ from the core's unit to raw. `decode` and `encode` here are the plain reading of
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
@@ -609,7 +610,16 @@ def _scaling(signal: Signal, name: str, sign: str) -> tuple[Fraction, Fraction]:
     factor = Fraction(1) if name in WHOLE_PERCENT else UNITS[unit]
     if sign == "discharging-positive" and name in SIGNED_FIELDS:
         factor = -factor
-    return Fraction(str(signal.scale)) * factor, Fraction(str(signal.offset)) * factor
+    scale = _exactly(signal.scale)
+    if scale == 0:
+        raise _Refused(Shown("0"), "a scale of 0 leaves nothing", "correct the DBC")
+    return scale * factor, _exactly(signal.offset) * factor
+
+
+def _exactly(number: float) -> Fraction:
+    if not math.isfinite(number):
+        raise _Refused(Shown(str(number)), "no number that can be computed with", "correct the DBC")
+    return Fraction(str(number))
 
 
 def _raw_range(signal: Signal) -> tuple[int, int]:
@@ -621,9 +631,9 @@ def _raw_range(signal: Signal) -> tuple[int, int]:
 def _range(signal: Signal, name: str, scale: Fraction, offset: Fraction, extra: Option) -> tuple[int, int]:
     """Core-unit bounds: what the DBC declares, inside what the core accepts."""
     ends = sorted(raw * scale + offset for raw in _raw_range(signal))
-    physical = (signal.minimum, signal.maximum)
-    if physical[0] is not None and physical[1] is not None and physical[0] < physical[1]:
-        raws = [(Fraction(str(end)) - Fraction(str(signal.offset))) / Fraction(str(signal.scale)) for end in physical]
+    lowest, highest = signal.minimum, signal.maximum
+    if lowest is not None and highest is not None and lowest < highest:
+        raws = [(_exactly(end) - _exactly(signal.offset)) / _exactly(signal.scale) for end in (lowest, highest)]
         declared = sorted(raw * scale + offset for raw in raws)
         ends = [max(ends[0], declared[0]), min(ends[1], declared[1])]
     low, high = _towards_zero(ends[0]), _towards_zero(ends[1])
@@ -643,8 +653,6 @@ def _multiplier(scale: Fraction, largest: int, signal: Signal) -> tuple[int, int
     mul is rounded away from 0, which makes the result too large by value × error ÷ (2^shift × denominator); value × scale is a
     multiple of 1 ÷ denominator, so while value × error < 2^shift it doesn't reach the next whole number.
     """
-    if scale == 0:
-        raise _Refused(Shown("0"), "a scale of 0 leaves nothing", "correct the DBC")
     sign, size = (-1, -scale) if scale < 0 else (1, scale)
     for shift in range(MAX_SHIFT + 1):
         mul = -(-(size.numerator << shift) // size.denominator)

@@ -1,7 +1,8 @@
 """Commissioning of Modbus devices: find them, read them, measure what a profile must know, compare a profile with a device.
 
 Each step is one function of `STEPS`: arguments in, a plain document out, so that edgectl runs it alone or lets the gateway
-run it. Every step is bounded in addresses and time. Only `verify` with `write: true` writes, and only fallback registers.
+run it. Every step is bounded in addresses and time. `verify` with `write: true` writes fallback registers; `write` writes
+whatever carries no setpoint, and only the running gateway does that, because it knows what carries one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.field import sunspec
+from edge.field import sunspec, sunspec_grid
 from edge.field.modbus_client import (
     MAX_WORDS,
     Excepted,
@@ -28,9 +29,10 @@ from edge.field.modbus_client import (
     read_register,
     read_request,
     read_words,
+    write_coil,
     write_words,
 )
-from edge.field.profile import WORDS, Profile, ProfileError, Reading, Register, load_profile
+from edge.field.profile import WORDS, Fallback, Profile, ProfileError, Reading, Register, load_profile
 
 MAX_HOSTS = 256
 SCAN_LIMIT_S = 120.0
@@ -176,11 +178,77 @@ def read(arguments: Arguments, progress: Progress) -> Document:
     return {"table": table, "address": address, "type": kind, "values": values, "registers": [f"{w:#06x}" for w in words]}
 
 
+# ---- Write ------------------------------------------------------------------------------------------------------------------
+
+
+def commanding(profile: Profile) -> dict[str, Register]:
+    """The registers of a profile with which a device is commanded: only the gateway's own chain writes these."""
+    setpoint = profile.setpoint
+    found: dict[str, Register | None] = {"heartbeat": profile.heartbeat, "setpoint": setpoint}
+    if setpoint is not None:
+        found |= {"stop": setpoint.stop, "start": setpoint.start}
+    return {name: register for name, register in found.items() if register is not None}
+
+
+def refuse_commanding(profile: Profile, written: Register) -> None:
+    """CommissionError when a raw write would touch a register that commands the device."""
+    for name, register in commanding(profile).items():
+        apart = written.address + written.count <= register.address or register.address + register.count <= written.address
+        if register.table == written.table and not apart:
+            raise CommissionError(
+                f"{written.table} {written.address}: carries the {name} of {profile.profile}, and nothing commands a device "
+                "past the chain of limits: use edgectl test"
+            )
+
+
+def write(arguments: Arguments, progress: Progress) -> Document:
+    """One value: `table` (holding or coil), `address`, `type`, `words`, `value`; `profile` says what must not be touched."""
+    table, kind = str(arguments.get("table", "holding")), str(arguments.get("type", "uint16"))
+    if (
+        table not in ("holding", "coil")
+        or kind not in WORDS
+        or kind.startswith("float")
+        or (table == "coil") != (kind == "bit")
+    ):
+        raise CommissionError(f"{table} {kind}: write an integer to a holding register, or type bit to a coil")
+    shape = Register.model_validate(
+        {"table": table, "address": int(arguments["address"]), "type": kind, "words": arguments.get("words", "big")}
+    )
+    refuse_commanding(_profile(arguments), shape)
+    value, bits = int(arguments["value"]), 1 if table == "coil" else 16 * shape.count
+    low, end = (-(1 << bits - 1), 1 << bits - 1) if kind.startswith("int") else (0, 1 << bits)
+    if not low <= value < end:
+        raise CommissionError(f"{value}: a {kind} holds {low} to {end - 1}")
+    with opened(open_link(arguments)) as link:
+        before = _read_if_readable(link, _unit(arguments), shape)
+        _write_raw(link, _unit(arguments), shape, value)
+        after = _read_if_readable(link, _unit(arguments), shape)
+    return {"table": table, "address": shape.address, "type": kind, "before": before, "after": after}
+
+
+def _read_if_readable(link: Link, unit: int, register: Register) -> int | float | None:
+    """None: the device has it for writing only."""
+    try:
+        return read_register(link, unit, register)
+    except Excepted:
+        return None
+
+
+def _write_raw(link: Link, unit: int, register: Register, value: int) -> None:
+    if register.table == "coil":
+        write_coil(link, unit, register.address, bool(value))
+        return
+    data = (value & ((1 << 16 * register.count) - 1)).to_bytes(2 * register.count, "big")
+    words = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+    write_words(link, unit, register.address, words if register.words == "big" else words[::-1])
+
+
 # ---- Probe ------------------------------------------------------------------------------------------------------------------
 
 
 def probe(arguments: Arguments, progress: Progress) -> Document:
-    """What a profile must know and no paper says: answer times, the window, how often the registers change."""
+    """What a profile must know and no paper says: answer times, the window, how often the registers change; and what the
+    fallback registers hold."""
     profile, unit = _profile(arguments), _unit(arguments)
     first = profile.registers[0]
     with opened(open_link(arguments)) as link:
@@ -191,8 +259,10 @@ def probe(arguments: Arguments, progress: Progress) -> Document:
     progress("refresh …")
     with opened(open_link(arguments)) as link:  # anew: a device may have closed on too many requests
         changes_s = _changes(link, unit, profile)
+        fallback = None if profile.fallback is None else _read_fallback(link, unit, profile.fallback)
     return {
         "reply_ms": {
+            "fastest": round(times_s[0] * 1e3, 2),
             "median": round(statistics.median(times_s) * 1e3, 2),
             "slowest": round(times_s[-1] * 1e3, 2),
             "reads": len(times_s),
@@ -200,7 +270,14 @@ def probe(arguments: Arguments, progress: Progress) -> Document:
         "window": window,
         "refresh_ms": None if not changes_s else round(statistics.median(changes_s) * 1e3),
         "changes": len(changes_s),
+        "fallback": fallback,
     }
+
+
+def _read_fallback(link: Link, unit: int, fallback: Fallback) -> Document:
+    """What the device does by itself, as its registers say: its power in W, after how long without a write."""
+    power, timeout = read_register(link, unit, fallback), read_register(link, unit, fallback.timeout)
+    return {"power_w": float(power * fallback.core_scale), "after_ms": float(timeout * fallback.timeout.core_scale)}
 
 
 def _timed(link: Link, unit: int, register: Register) -> float:
@@ -292,9 +369,7 @@ def _write_fallback(link: Link, unit: int, profile: Profile) -> None:
         return
     for register, value in ((fallback, fallback.value), (fallback.timeout, fallback.timeout.value)):
         if value is not None:
-            data = (value & ((1 << 16 * register.count) - 1)).to_bytes(2 * register.count, "big")
-            words = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
-            write_words(link, unit, register.address, words if register.words == "big" else words[::-1])
+            _write_raw(link, unit, register, value)
 
 
 def _check_fallback(link: Link, unit: int, profile: Profile) -> list[Document]:
@@ -319,15 +394,15 @@ def sunspec_step(arguments: Arguments, progress: Progress) -> Document:
             return read_words(link, unit, "holding", address, count)
 
         base, models = sunspec.discover(words)
-        functions = sunspec.grid_functions(words)
+        functions = sunspec_grid.read_functions(words, models)
         document: Document = {
             "base": base,
             **sunspec.identity(words, models),
             "models": [{"id": m.id, "address": m.address, "length": m.length} for m in models],
-            "grid_functions": {str(model): on for model, on in functions.items()},
+            "grid_functions": [function.document() for function in functions.values()],
         }
         if arguments.get("grid_profile"):
-            document["differences"] = sunspec.compare_functions(functions, str(arguments["grid_profile"]))
+            document["differences"] = sunspec_grid.compare(functions, str(arguments["grid_profile"]))
         if arguments.get("make") == "meter":
             turn = bool(arguments.get("export_positive"))
             document["profile"] = sunspec.meter_profile(words, str(arguments["name"]), turn)
@@ -339,10 +414,16 @@ def sunspec_step(arguments: Arguments, progress: Progress) -> Document:
 STEPS: dict[str, Callable[[Arguments, Progress], Document]] = {
     "scan": scan,
     "read": read,
+    "write": write,
     "probe": probe,
     "verify": verify,
     "sunspec": sunspec_step,
 }
+
+
+COMMANDS = {"scan": "modbus scan", "read": "modbus read", "write": "modbus write", "sunspec": "sunspec scan"}
+COMMANDS |= {"probe": "probe", "verify": "verify"}
+"""How edgectl calls each step."""
 
 
 def run(step: str, arguments: Arguments, progress: Progress = lambda text: None) -> Document:
@@ -352,4 +433,4 @@ def run(step: str, arguments: Arguments, progress: Progress = lambda text: None)
     except (ModbusError, sunspec.SunSpecError) as error:
         raise CommissionError(f"{arguments.get('place')}: {error}") from None
     except (KeyError, ValueError, TypeError) as error:
-        raise CommissionError(f"{step}: {error}: see edgectl commission {step} --help") from None
+        raise CommissionError(f"{step}: {error}: see edgectl {COMMANDS[step]} --help") from None

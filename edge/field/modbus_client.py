@@ -214,6 +214,11 @@ def write_words(link: Link, unit: int, address: int, words: list[int]) -> None:
     _check(request, link.exchange(unit, request))
 
 
+def write_coil(link: Link, unit: int, address: int, on: bool) -> None:
+    request = struct.pack(">BHH", 5, address, 0xFF00 if on else 0)
+    _check(request, link.exchange(unit, request))
+
+
 def raw_value(register: Register, words: list[int]) -> int | float:
     """What the registers hold, before scale and invalid codes."""
     ordered = words if register.words == "big" else words[::-1]

@@ -246,6 +246,18 @@ class Timeout(Register):
     value: int | None = Field(default=None, ge=1, description="Raw value that is written at start; none: only read back.")
 
 
+class Heartbeat(Register):
+    """A sign of life that the device wants: a number that rises with every write, as long as a setpoint holds."""
+
+    period_ms: int = Field(default=1000, ge=10, le=600_000, description="It is written this often.")
+
+    @model_validator(mode="after")
+    def _countable(self) -> Heartbeat:
+        if self.table != "holding" or self.type not in ("uint16", "uint32"):
+            raise Refusal(f"a heartbeat can't be a {self.type} in the {self.table} table", "use a holding uint16 or uint32")
+        return self
+
+
 class Fallback(Register):
     """What the device does by itself when nobody writes: the registers are written at start and read back on and on."""
 
@@ -304,6 +316,7 @@ class Profile(_Part):
     setpoint: Setpoint | None = None
     write: Write = Field(default=Write(), description="How often it may be written.")
     fallback: Fallback | None = None
+    heartbeat: Heartbeat | None = None
     max_words: int = Field(default=125, ge=1, le=125, description="Registers that one request may read at most.")
     requires: tuple[Requirement, ...] = Field(default=(), max_length=16, description="Settings that must be made first.")
 
@@ -392,6 +405,10 @@ def _cross_checks(profile: Profile, stem: str) -> list[tuple[tuple[str | int, ..
         for name, action in (("stop", profile.setpoint.stop), ("start", profile.setpoint.start)):
             if action is not None:
                 found += _outside_table(profile, ("setpoint", name), action)
+    if profile.heartbeat is not None:
+        found += _outside_table(profile, ("heartbeat",), profile.heartbeat)
+        if profile.setpoint is None:
+            found.append((("heartbeat",), profile.heartbeat.address, "there is no setpoint to be alive for", "remove it"))
     if profile.kind == "evse":
         for needed in EVSE_NEEDS:
             if needed not in seen:

@@ -3,7 +3,7 @@
 Model identifiers, offsets and types are those of the SunSpec Information Model Reference as published in the repository
 sunspec/models (JSON, Apache-2.0): models 1, 201–204, 211–214 (meters), 701–715 (DER, IEEE 1547-2018). Offsets count from the
 model's ID register. A profile made here reads no scale factor again: those found are written into it, and `requires` names
-their registers, so that `edgectl commission verify` finds a device that has changed.
+their registers, so that `edgectl verify` finds a device that has changed.
 """
 
 from __future__ import annotations
@@ -106,18 +106,11 @@ PORT_FIRST, PORT_LENGTH, PORT_TYPE, PORT_STATE, PORT_EV = 20, 25, 0, 22, 2
 """714: its ports follow 20 registers, each 25 long; type at +0 (2: EV), state at +22 (0 off, 1 on, 2 warning, 3 error)."""
 WSET_ENABLE, WSET_MODE, WSET, WSET_REVERT, WSET_ENABLE_REVERT, WSET_REVERT_S, WSET_SF = 22, 23, 24, 26, 30, 31, 55
 """704: enable, mode (1: watts), setpoint, value and enable after the reversion time, that time in s, scale factor."""
-REMOTE_715 = 2
-FUNCTIONS = {
-    705: "volt-var",
-    706: "volt-watt",
-    707: "low-voltage trip",
-    708: "high-voltage trip",
-    709: "low-frequency trip",
-    710: "high-frequency trip",
-    711: "frequency droop",
-    712: "watt-var",
-}
-"""Grid functions whose enable stands at offset 2 of their model."""
+REMOTE_715, HEARTBEAT_715 = 2, 5
+"""715: who controls (0: remote), and the controller's heartbeat: a number that rises every second."""
+HEARTBEAT_MS = 1000
+PERMIT_703 = 2
+"""703: whether the device may enter service (1)."""
 
 
 class SunSpecError(Exception):
@@ -258,8 +251,8 @@ def _requires(made: _Profile) -> dict[str, Any]:
 
 
 def der_profile(read: Read, name: str, reversion_s: int = 10) -> dict[str, Any]:
-    """The profile of a bidirectional charger: 701 (measurement), 702 (capacity), 704 (setpoint with reversion timer), 713 (SOC)
-    and the EV port of 714. SunSpecError names what is missing."""
+    """The profile of a bidirectional charger: 701 (measurement), 702 (capacity), 703 (permit), 704 (setpoint with reversion
+    timer), 713 (SOC), the EV port of 714, the heartbeat of 715. SunSpecError names what is missing."""
     _, models = discover(read)
     found = {m.id: m for m in models}
     missing = [str(wanted) for wanted in (701, 702, 704, 714) if wanted not in found]
@@ -277,9 +270,9 @@ def der_profile(read: Read, name: str, reversion_s: int = 10) -> dict[str, Any]:
     limit = next((r for r in made.registers if r["signal"] == "max_discharge_w"), None)
     if limit is not None:
         made.registers.append({"signal": "bidirectional", "address": limit["address"], "type": "uint16"})
-    used = sorted(m for m in found if m == 1 or m in (701, 702, 704, 713, 714))
+    used = sorted(m for m in found if m == 1 or m in (701, 702, 703, 704, 713, 714, 715))
     profile = _head(name, "evse", identity(read, models), used) | {"registers": made.registers}
-    profile |= _control(made, found[704], reversion_s) | _requires(made)
+    profile |= _control(made, found[704], reversion_s) | _heartbeat(found) | _requires(made)
     profile["requires"] = [*profile.get("requires", []), *_settings(found)]
     return profile
 
@@ -330,35 +323,15 @@ def _settings(found: Mapping[int, Model]) -> list[dict[str, Any]]:
     if 715 in found:
         remote = found[715].address + REMOTE_715
         settings.append({"address": remote, "type": "uint16", "value": 0, "about": "715 LocRemCtl: control is remote"})
+    if 703 in found:
+        permit = found[703].address + PERMIT_703
+        settings.append({"address": permit, "type": "uint16", "value": 1, "about": "703 ES: it may enter service"})
     return settings
 
 
-def grid_functions(read: Read) -> dict[int, bool]:
-    """Which of models 705 to 712 the device has, and whether each is enabled."""
-    _, models = discover(read)
-    return {m.id: read(m.address + 2, 1)[0] == 1 for m in models if m.id in FUNCTIONS}
-
-
-WANTED_FUNCTIONS: Mapping[str, Mapping[int, bool]] = {
-    "none": {},
-    **{
-        f"ieee1547-cat{category}": {705: False, 706: False, 707: True, 708: True, 709: True, 710: True, 711: True, 712: False}
-        for category in (1, 2, 3)
-    },
-}
-"""Grid profile of the config → grid function → whether IEEE 1547-2018 has it on by default: trips and droop [M]."""
-
-
-def compare_functions(found: Mapping[int, bool], grid_profile: str) -> list[str]:
-    """Every difference between what the config's grid profile expects and what the device says; empty: none."""
-    wanted = WANTED_FUNCTIONS.get(grid_profile)
-    if wanted is None:
-        return [f"grid profile {grid_profile}: this version doesn't know which functions it expects"]
-    lines = []
-    for model, on in wanted.items():
-        name = f"{model} {FUNCTIONS[model]}"
-        if model not in found and on:
-            lines.append(f"{name}: not there, {grid_profile} needs it")
-        elif model in found and found[model] != on:
-            lines.append(f"{name}: {'on' if found[model] else 'off'}, {grid_profile} wants it {'on' if on else 'off'}")
-    return lines
+def _heartbeat(found: Mapping[int, Model]) -> dict[str, Any]:
+    """A device whose model 715 has room for one is shown that its controller lives."""
+    if 715 not in found or found[715].length + 2 < HEARTBEAT_715 + 2:
+        return {}
+    at = found[715].address + HEARTBEAT_715
+    return {"heartbeat": {"address": at, "type": "uint32", "period_ms": HEARTBEAT_MS}}

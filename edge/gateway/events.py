@@ -39,9 +39,6 @@ LATCHES = {
 }
 """Bits of `enum v2g_latch` that somebody wants to hear of; the others are the core's own."""
 
-QUIET = {Reason.NONE, Reason.RAMP, Reason.PLAN_LIMIT, Reason.RATING, Reason.DEVICE_MINIMUM, Reason.INIT}
-"""Reasons of a healthy EVSE."""
-
 
 def _name(names: Sequence[str], index: int) -> str:
     return names[index] if index < len(names) else f"#{index}"
@@ -50,8 +47,9 @@ def _name(names: Sequence[str], index: int) -> str:
 def _reason(ids: Ids, event: CoreEvent) -> Text:
     before, now, *_ = (Reason(value) for value in event.values[:2])
     target_w, power_w = event.values[4], event.values[5]
-    text = f"{reason_info(now).title}: target {target_w} W, measured {power_w} W (before: {before.name})"
-    return _name(ids.evses, event.index), now.name, text, "ok" if now in QUIET else "degraded"
+    info = reason_info(now)
+    text = f"{info.title}: target {target_w} W, measured {power_w} W (before: {reason_info(before).title})"
+    return _name(ids.evses, event.index), now.name, text, info.level.value
 
 
 def _latch(ids: Ids, event: CoreEvent) -> Text | None:
@@ -142,10 +140,13 @@ def words(event: CoreEvent, ids: Ids) -> Text | None:
 class EventLog:
     """Remembers the newest events and hands new ones to whoever subscribed. Lives on the event loop."""
 
-    def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(
+        self, on_event: Callable[[Event], None] = lambda event: None, before: Sequence[Event] = (), first_seq: int = 1
+    ) -> None:
+        """`before`: what is remembered from before this start; numbers go on at `first_seq`."""
         self.on_event = on_event
-        self._events: deque[Event] = deque(maxlen=REMEMBERED)
-        self._seq = 0
+        self._events: deque[Event] = deque(before, maxlen=REMEMBERED)
+        self._seq = first_seq - 1
         self._subscribers: set[asyncio.Queue[Event | None]] = set()
 
     def take(self, native: Sequence[CoreEvent], ids: Ids, now_ns: int) -> None:
@@ -161,7 +162,7 @@ class EventLog:
         now_ms = time.time_ns() // 1_000_000
         event = Event(self._seq, now_ms if ts_ms is None else ts_ms, kind, subject, code, text, level)
         self._events.append(event)
-        _LOG.log(_LEVELS[level], "%s: %s: %s", subject, code, text)
+        _LOG.log(_LEVELS[level], "%s: %s: %s", subject, code, text, extra={"event": (subject, code, text)})
         self.on_event(event)
         for queue in self._subscribers:
             if queue.full():
@@ -169,7 +170,8 @@ class EventLog:
             queue.put_nowait(event)
 
     def since(self, seq: int) -> list[Event]:
-        return [event for event in self._events if event.seq > seq]
+        """A number from the future was given by a gateway whose state is gone: all, then."""
+        return [event for event in self._events if event.seq > seq or seq > self._seq]
 
     async def subscribe(self) -> AsyncIterator[Event]:
         """Events from now on, until `close`."""

@@ -29,22 +29,28 @@ from edge.gateway.energy import PERIOD_S as ENERGY_S
 from edge.gateway.energy import EnergyPlanner
 from edge.gateway.errors import GatewayError
 from edge.gateway.events import EventLog
+from edge.gateway.faults import Faults
 from edge.gateway.identity import Identity
 from edge.gateway.inputs import PERIOD_S as INPUTS_S
 from edge.gateway.inputs import Inputs
 from edge.gateway.latches import Latches
 from edge.gateway.locks import UNREADABLE, Lock, Locks
 from edge.gateway.model import governor_settings, site_model
+from edge.gateway.noticewatch import NoticeWatch
 from edge.gateway.notify import Watchdog, notify
 from edge.gateway.planner import Planner
 from edge.gateway.segment import SegmentWatch, late_signals
 from edge.gateway.sessions import Sessions
 from edge.gateway.view import View
+from edge.gateway.windows import Windows
+from edge.local.documents import Notice
 from edge.local.host import clock_synchronised
+from edge.local.notices import notices
 from edge.local.view import Event, LocalError
 from edge.model import Constraint, Quantity, Scope, ScopeKind, Source
 
 if TYPE_CHECKING:
+    from edge.gateway.commission import Commissioning
     from edge.gateway.uplink import UplinkService
     from edge.local.server import LocalServer
 
@@ -53,6 +59,7 @@ EVENTS_S = 0.05
 SESSIONS_S = 0.5
 BUSES_S = 0.1
 GUARD_S = 0.5
+NOTICES_S = 2.0
 
 
 def _now_ms() -> int:
@@ -91,7 +98,11 @@ class Gateway:
         self._state_dir = path.parent / self.settings.local.state_dir
         self.locks = Locks(self._state_dir)
         self._latches = Latches(self._state_dir)
-        self._log = EventLog(self._record_event)
+        self._windows = Windows(self._state_dir)
+        self._unproven = self._windows.unproven(self.settings)
+        self.settings = self._windows.granted(self.settings)
+        self._faults = Faults(self._state_dir)
+        self._log = EventLog(self._record_event, self._faults.events, self._faults.first_seq)
         self.sessions = Sessions()
         self.core = Core(boot_id, self._guard_link())
         self._watchdog = Watchdog(lambda: self.core.heartbeat_ns)
@@ -102,6 +113,7 @@ class Gateway:
         self._energy = EnergyPlanner(self._planner.arbiter, self.settings, self._clock_trusted)
         self._uplink: UplinkService | None = None
         self._segments = SegmentWatch()
+        self._notices = NoticeWatch(self._tell_notice)
         self._stalls = 0
         self._buses = BusKeeper(self.core)
         self._inputs = self._make_inputs()
@@ -109,7 +121,6 @@ class Gateway:
         self.stop_requested = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
-        self._commissioning = asyncio.Lock()
         self.view = View(
             self.core,
             self._planner,
@@ -121,6 +132,7 @@ class Gateway:
             lambda: self._segments.text,
         )
         self._local: LocalServer | None = None
+        self._commissioning: Commissioning | None = None
 
     def _make_inputs(self) -> Inputs:
         arbiter = self._planner.arbiter
@@ -173,6 +185,7 @@ class Gateway:
             asyncio.create_task(self._planner.run(), name="plan"),
             asyncio.create_task(self._every(EVENTS_S, self._take_events), name="events"),
             asyncio.create_task(self._every(SESSIONS_S, self._take_snapshot), name="sessions"),
+            asyncio.create_task(self._every(NOTICES_S, self._watch_notices), name="notices"),
             asyncio.create_task(self._every(ENERGY_S, self._plan_energy), name="energy"),
             asyncio.create_task(self._every(BUSES_S, self._keep_buses), name="buses"),
             asyncio.create_task(self._every(GUARD_S, self._keep_guard), name="guard"),
@@ -206,6 +219,7 @@ class Gateway:
             self._log.add("start", "site", "GUARD_LOST", text, "fault")
         if self.settings.lab:
             self._log.add("start", "site", "LAB", "lab: true: a bench, not a site; no guard is needed", "degraded")
+        self._say_what_was_not_proven()
         if self.locks.unreadable:
             self._log.add("start", "site", "LOCKOUT", self.locks.unreadable, "fault")
         grid = self.settings.site.grid
@@ -213,6 +227,10 @@ class Gateway:
         if grid.profile == "none":
             text += ": no trip, droop or entering of service by this gateway; the certified inverter protects the grid"
         self._log.add("start", "site", "GRID_PROFILE", text)
+
+    def _say_what_was_not_proven(self) -> None:
+        for device, text in self._unproven:
+            self._log.add("start", device, "WINDOW_UNPROVEN", text, "degraded")
 
     def _make_uplink(self) -> UplinkService:
         from edge.gateway.uplink import UplinkService
@@ -245,6 +263,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._latches.keep(KeptLatches.of(self.core.snapshot()))  # one may have been released a moment ago
         followed = await asyncio.to_thread(self.core.stop)
         self._take_events()
         if followed:
@@ -306,6 +325,13 @@ class Gateway:
             text = f"gateway: Python renewed no plan for {self._planner.stall_ns / 1e9:.1f} s; the core held its own bounds"
             self._log.add("signal", "site", "ERR_SIG_TIMEOUT", text, "degraded")
 
+    def _watch_notices(self) -> None:
+        self._notices.look(notices(self.view.status()))
+
+    def _tell_notice(self, notice: Notice, over: bool) -> None:
+        text = f"over: {notice['text']}" if over else notice["text"]
+        self._log.add("notice", "site", notice["code"], text, "ok" if over else notice["level"])
+
     def _forget_left(self, snapshot: Snapshot) -> None:
         """A vehicle that left takes its wishes with it."""
         for evse in snapshot.evses:
@@ -318,6 +344,7 @@ class Gateway:
         self._buses.keep(self.core.snapshot(), self.core.config.buses, time.monotonic_ns())
 
     def _record_event(self, event: Event) -> None:
+        self._faults.add(event)
         if self._uplink is not None:
             details = {"kind": event.kind, "subject": event.subject, "code": event.code, "level": event.level}
             self._uplink.uplink.record("event", details | {"text": event.text})
@@ -333,7 +360,9 @@ class Gateway:
             try:
                 # Reading takes as long as the file is large: off the event loop, so that the plan goes on being renewed.
                 settings, devices, config_hash = await asyncio.to_thread(read_config, self._path)
-                await self._apply(settings, devices, config_hash)
+                self._unproven = self._windows.unproven(settings)
+                await self._apply(self._windows.granted(settings), devices, config_hash)
+                self._say_what_was_not_proven()
             finally:
                 notify("READY=1")
         return config_hash
@@ -432,9 +461,13 @@ class Gateway:
 
     @property
     def commission(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]:
-        from edge.gateway.commission import steps
+        """Imported and made when it is first asked for: most gateways are never commissioned again."""
+        from edge.gateway.commission import Commissioning
 
-        return steps(lambda: self.settings, self._commissioning)
+        if self._commissioning is None:
+            folder = self._path.parent
+            self._commissioning = Commissioning(lambda: self.settings, folder, self.core, self._planner, self._windows.keep)
+        return self._commissioning.steps
 
 
 async def run(path: Path, on_signals: Callable[[Gateway], None]) -> None:

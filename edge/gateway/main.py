@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -51,19 +51,16 @@ def main() -> int:
     """0: ended as told. 2: refused to start; each line on stderr is one reason with its remedy."""
     gc.disable()  # what is made while starting is no garbage; on again once it runs
     arguments = _arguments()
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
     import uvloop
 
     from edge.config import ConfigError
     from edge.core import CoreError
     from edge.gateway.errors import GatewayError
     from edge.gateway.gateway import run
+    from edge.gateway.logs import set_up
     from edge.local.view import LocalError
 
+    set_up(arguments.verbose, os.environ.get("LOGS_DIRECTORY"))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(arguments.config, _connect_signals))

@@ -11,9 +11,10 @@ from edge.core.layout import NativeConfig
 from edge.energy import Flexibility
 from edge.field.canmap import EvseField, EvseFlag
 from edge.gateway.identity import Identity
+from edge.model import Reason
 from edge.uplink import Clock
 from edge.wire import Birth, Telemetry
-from edge.wire.messages import BirthEvse, BirthFeeder, Capacity, Ratings, Setpoint, Temperatures
+from edge.wire.messages import BirthEvse, BirthFeeder, Capacity, Ratings, Setpoint, Share, Temperatures
 
 STATES = ("A", "B", "C", "D", "E", "F", "transfer")
 TOTAL = 3
@@ -68,6 +69,23 @@ class _Registers:
         return (None, None) if None in found else found
 
 
+def share_of(evse: EvseSnapshot, snapshot: Snapshot) -> Share | None:
+    """What site control makes of it; None: nothing to say."""
+    share, site, follows = evse.share, snapshot.site, evse.share.target_w is not None
+    reason = share.why_charge if share.charge_w is not None else share.why_discharge
+    bound = reason is not Reason.NONE
+    if not follows and not bound:
+        return None
+    return Share(
+        site_target_w=site.target_w if follows else None,
+        site_power_w=site.measured_w if follows else None,
+        target_w=share.target_w,
+        max_w=share.charge_w,
+        min_w=None if share.discharge_w is None else -share.discharge_w,
+        reason=reason.name if bound else None,
+    )
+
+
 def telemetry(
     snapshot: Snapshot,
     config: NativeConfig,
@@ -95,6 +113,7 @@ def telemetry(
                 power_w=value(EvseField.POWER),
                 setpoint=Setpoint(min_w=evse.setpoint.min_w, max_w=evse.setpoint.max_w, target_w=evse.setpoint.target_w),
                 reason=evse.setpoint.reason.name,
+                share=share_of(evse, snapshot),
                 soc=value(EvseField.SOC),
                 soc_source=None if value(EvseField.SOC) is None else sources[evse.id],
                 temperature=Temperatures(

@@ -108,13 +108,12 @@ def _evse(
 
 def _share(evse: EvseSnapshot, plan: EvsePlan | None) -> view.ShareFacts:
     share = evse.share
-    follows = plan is not None and plan.site_target
     return view.ShareFacts(
         charge_w=share.charge_w,
         discharge_w=share.discharge_w,
         why_charge=share.why_charge,
         why_discharge=share.why_discharge,
-        target_w=share.target_w if follows else None,
+        target_w=share.target_w,
         weight=1.0 if plan is None else plan.weight,
         discharge_weight=1.0 if plan is None else plan.discharge_weight,
     )

@@ -33,7 +33,7 @@ from edge.local.documents import (
     ValueDoc,
 )
 from edge.local.explain import evse_power_below_w, find_next, row_findings
-from edge.local.notices import notices
+from edge.local.notices import HEARTBEAT_LIMIT_NS, notices
 from edge.local.view import (
     EVSE_FIELDS,
     METER_FIELDS,
@@ -72,6 +72,8 @@ LATCHES = (
 )
 COARSE_BOUNDS_NS = tuple(1000 << n for n in range(17))
 """1 µs to 65.5 ms, doubling: covers the longest period (50 ms)."""
+QUIET = frozenset({Reason.NONE, Reason.RATING, Reason.PLAN_LIMIT, Reason.RAMP, Reason.DEVICE_MINIMUM, Reason.INIT})
+"""What binds a healthy EVSE on any day."""
 MODES = ("stop", "charge", "bidirectional")
 ROW_TITLES = (
     "ratings and state",
@@ -93,17 +95,25 @@ def _age_ms(now_ns: int, stamp_ns: int | None) -> int | None:
     return None if stamp_ns is None else max(0, (now_ns - stamp_ns) // 1_000_000)
 
 
-def _quality(reading: Reading, now_ns: int) -> Quality:
+def judged_ns(snapshot: Snapshot) -> int:
+    """When the last cycle judged what is fresh: whoever looks a moment later doesn't call old what the core took for good."""
+    heartbeat_ns = snapshot.core.heartbeat_ns
+    runs = heartbeat_ns is not None and 0 <= snapshot.now_ns - heartbeat_ns <= HEARTBEAT_LIMIT_NS
+    return heartbeat_ns if heartbeat_ns is not None and runs else snapshot.now_ns
+
+
+def quality_of(reading: Reading, now_ns: int, judged_ns: int) -> Quality:
     if reading.acquired_ns is None:
         return "missing"
     if reading.value is None:
         return "invalid"
-    if reading.limit_ns and not 0 <= now_ns - reading.acquired_ns <= reading.limit_ns:
+    if reading.limit_ns and (reading.acquired_ns > now_ns or judged_ns - reading.acquired_ns > reading.limit_ns):
         return "stale"
     return "frozen" if reading.frozen else "good"
 
 
-def value_doc(reading: Reading, info: FieldInfo, now_ns: int) -> ValueDoc:
+def value_doc(reading: Reading, info: FieldInfo, now_ns: int, judged_ns: int) -> ValueDoc:
+    """Its age is that of now; whether it is too old was judged by the last cycle."""
     value = reading.value
     return {
         "value": value if value is None or info.divisor == 1 else value / info.divisor,
@@ -111,12 +121,13 @@ def value_doc(reading: Reading, info: FieldInfo, now_ns: int) -> ValueDoc:
         "age_ms": _age_ms(now_ns, reading.acquired_ns),
         "changed_ms": _age_ms(now_ns, reading.changed_ns),
         "limit_ms": reading.limit_ns // 1_000_000 or None,
-        "quality": _quality(reading, now_ns),
+        "quality": quality_of(reading, now_ns, judged_ns),
     }
 
 
-def _values(readings: Mapping[str, Reading], fields: Sequence[FieldInfo], now_ns: int) -> dict[str, ValueDoc]:
-    return {info.name: value_doc(readings[info.name], info, now_ns) for info in fields if info.name in readings}
+def _values(readings: Mapping[str, Reading], fields: Sequence[FieldInfo], snapshot: Snapshot) -> dict[str, ValueDoc]:
+    now_ns, judged = snapshot.now_ns, judged_ns(snapshot)
+    return {info.name: value_doc(readings[info.name], info, now_ns, judged) for info in fields if info.name in readings}
 
 
 def reason_doc(reason: Reason) -> ReasonDoc:
@@ -135,7 +146,7 @@ def link_age_ms(evse: EvseFacts, now_ns: int) -> int | None:
     return max(known) if known and len(known) == len(ages) else None
 
 
-def _age_text(age_ms: int | None) -> str:
+def age_text(age_ms: int | None) -> str:
     if age_ms is None:
         return "never heard"
     return f"heard {age_ms} ms ago" if age_ms < 1000 else f"last heard {age_ms / 1000:.1f} s ago"
@@ -163,14 +174,23 @@ def _binds_text(evse: EvseFacts) -> str:
     return name
 
 
+def _rank(reason: Reason) -> int:
+    return LEVELS.index(reason_info(reason).level)
+
+
+def held_back_by(evse: EvseFacts) -> list[Reason]:
+    """What binds its target, its discharging and its charging side and wants to be told; the worst first."""
+    setpoint = evse.setpoint
+    reasons = dict.fromkeys((setpoint.reason, setpoint.reason_min, setpoint.reason_max))
+    return sorted((reason for reason in reasons if reason not in QUIET), key=_rank, reverse=True)
+
+
 def _next_text(evse: EvseFacts, snapshot: Snapshot) -> str:
     """When what binds lets go; and when a side that is worse off than the target does."""
     setpoint = evse.setpoint
-    sentence = find_next(setpoint.reason, evse, snapshot)
-    sides = (setpoint.reason_min, setpoint.reason_max)
-    worse = max(sides, key=lambda reason: LEVELS.index(reason_info(reason).level))
-    if LEVELS.index(reason_info(worse).level) <= LEVELS.index(reason_info(setpoint.reason).level):
-        return sentence
+    worse = max(setpoint.reason_min, setpoint.reason_max, key=_rank)
+    if _rank(worse) <= _rank(setpoint.reason):
+        return find_next(setpoint.reason, evse, snapshot)
     return f"{reason_info(worse).title}: {find_next(worse, evse, snapshot)}"
 
 
@@ -199,7 +219,7 @@ def _share_doc(evse: EvseFacts) -> ShareDoc:
 def evse_body(evse: EvseFacts, snapshot: Snapshot) -> EvseBody:
     now_ns, setpoint, plan = snapshot.now_ns, evse.setpoint, evse.plan
     state = state_letter(_raw(evse.readings, "state"))
-    values = _values(evse.readings, EVSE_FIELDS, now_ns)
+    values = _values(evse.readings, EVSE_FIELDS, snapshot)
     age_ms = link_age_ms(evse, now_ns)
     return {
         "id": evse.id,
@@ -211,8 +231,8 @@ def evse_body(evse: EvseFacts, snapshot: Snapshot) -> EvseBody:
         "state_text": STATE_TEXTS[state] if state else "state unknown",
         "flags": flag_names(_raw(evse.readings, "flags") or 0),
         "latches": [name for bit, name in enumerate(LATCHES) if evse.latches >> bit & 1],
-        "wish_w": None if plan is None else plan.target_w,
-        "wish_by": "" if plan is None else plan.target_by,
+        "wish_w": None if plan is None or plan.locked else plan.target_w,
+        "wish_by": "" if plan is None or plan.locked else plan.target_by,
         "setpoint": {
             "target_w": setpoint.target_w,
             "min_w": setpoint.min_w,
@@ -227,13 +247,16 @@ def evse_body(evse: EvseFacts, snapshot: Snapshot) -> EvseBody:
         "share": _share_doc(evse),
         "answer": {
             "binds": _binds_text(evse),
-            "age": _age_text(age_ms) + _bad_values(values),
+            "age": age_text(age_ms) + _bad_values(values),
             "next": _next_text(evse, snapshot),
         },
         "soc_floor_percent": evse.soc_floor / 100,
         "soc_ceiling_percent": evse.soc_ceiling / 100,
         "rating_charge_w": evse.rating_charge_w,
         "rating_discharge_w": evse.rating_discharge_w,
+        "thermal": {
+            f"t_{sensor.sensor}": {"derate_c": sensor.start / 10, "stop_c": sensor.stop / 10} for sensor in evse.sensors
+        },
         "locks": [{"by": lock.by, "reason": lock.reason, "since": lock.since_ms} for lock in evse.locks],
         "frames": evse.frames,
         "bad_frames": evse.bad_frames,
@@ -251,7 +274,7 @@ def evse_level(evse: EvseFacts) -> Level:
 def _feeder_power(feeder: FeederFacts, snapshot: Snapshot, evse_power_w: int) -> ValueDoc:
     meter = next((meter for meter in snapshot.meters if meter.id == feeder.meter), None)
     if meter is not None and "p_total" in meter.readings:
-        return value_doc(meter.readings["p_total"], METER_FIELDS[3], snapshot.now_ns)
+        return value_doc(meter.readings["p_total"], METER_FIELDS[3], snapshot.now_ns, judged_ns(snapshot))
     estimate_w = feeder.base_w[3] + evse_power_w
     return {"value": estimate_w, "unit": "W", "age_ms": None, "changed_ms": None, "limit_ms": None, "quality": "estimated"}
 
@@ -273,14 +296,14 @@ def feeder_doc(feeder: FeederFacts, snapshot: Snapshot) -> FeederDoc:
     }
 
 
-def _meter_doc(meter: MeterFacts, now_ns: int) -> MeterDoc:
+def _meter_doc(meter: MeterFacts, snapshot: Snapshot) -> MeterDoc:
     return {
         "id": meter.id,
         "device": meter.device,
         "reads": meter.reads,
         "failures": meter.failures,
         "last_error": meter.last_error,
-        "values": _values(meter.readings, METER_FIELDS, now_ns),
+        "values": _values(meter.readings, METER_FIELDS, snapshot),
     }
 
 
@@ -377,7 +400,7 @@ def status_doc(snapshot: Snapshot) -> StatusDoc:
         "uplink": _uplink_doc(snapshot.uplink, snapshot.now_ns),
         "feeders": [feeder_doc(feeder, snapshot) for feeder in snapshot.feeders],
         "evses": [evse_body(evse, snapshot) for evse in snapshot.evses],
-        "meters": [_meter_doc(meter, snapshot.now_ns) for meter in snapshot.meters],
+        "meters": [_meter_doc(meter, snapshot) for meter in snapshot.meters],
         "buses": [_bus_doc(bus) for bus in snapshot.buses],
     }
 
@@ -409,7 +432,8 @@ def explain_doc(evse: EvseFacts, trace: Trace, snapshot: Snapshot) -> ExplainDoc
                 "next": finding.next,
             }
         )
-    return {**envelope("explain", snapshot), "evse": evse_body(evse, snapshot), "wish_w": trace.wish_w, "rows": rows}
+    wish_w = 0 if evse.plan is not None and evse.plan.locked else trace.wish_w
+    return {**envelope("explain", snapshot), "evse": evse_body(evse, snapshot), "wish_w": wish_w, "rows": rows}
 
 
 def sides_of(limits_w: Sequence[int], reasons: Sequence[Reason]) -> list[SideDoc]:

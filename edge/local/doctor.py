@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge.local.builders import age_text, held_back_by, link_age_ms
 from edge.local.documents import CheckDoc, DoctorDoc
+from edge.local.explain import find_next
 from edge.local.host import HostFacts
-from edge.local.view import BusFacts, CertificateFacts, CoreFacts, MeterFacts, Snapshot, UplinkFacts
-from edge.model.catalogue import worst
+from edge.local.view import BusFacts, CertificateFacts, CoreFacts, EvseFacts, MeterFacts, Snapshot, UplinkFacts
+from edge.model.catalogue import reason_info, worst
 from edge.model.codeinfo import Level
+from edge.model.reason import Reason
 from edge.model.when import utc_text
 
 DISK_FREE_BYTES = 512 * 1024 * 1024
@@ -142,6 +145,22 @@ def check_meter(meter: MeterFacts, lost: bool) -> CheckDoc:
     return _check(name, Level.DEGRADED, f"{meter.device} is lost{error}", remedy)
 
 
+def check_evse(evse: EvseFacts, reason: Reason, snapshot: Snapshot) -> CheckDoc:
+    """One reason that holds an EVSE back, with the remedy of the catalogue."""
+    info = reason_info(reason)
+    heard = f"{evse.device}, {age_text(link_age_ms(evse, snapshot.now_ns))}"
+    text = f"{heard}: {info.title} ({info.code}); next: {find_next(reason, evse, snapshot)}"
+    return _check(f"EVSE {evse.id}", info.level, text, info.remedy)
+
+
+def check_evses(snapshot: Snapshot) -> list[CheckDoc]:
+    """A line for each reason that holds an EVSE back, and one for all other EVSEs together."""
+    held_back = [(evse, reason) for evse in snapshot.evses for reason in held_back_by(evse)]
+    free = len(snapshot.evses) - len({evse.id for evse, _ in held_back})
+    text = f"{free} of {len(snapshot.evses)} are told what is asked of them, within rating and plan"
+    return [_check("EVSEs", Level.OK, text), *(check_evse(evse, reason, snapshot) for evse, reason in held_back)]
+
+
 def check_clock(host: HostFacts, distrust: str = "") -> CheckDoc:
     """`distrust`: why the gateway doesn't believe the clock; empty: it does, or isn't there to be asked."""
     if distrust:
@@ -204,6 +223,7 @@ def gateway_checks(snapshot: Snapshot, host: HostFacts) -> list[CheckDoc]:
         check_guard(core, lab),
         *(check_bus(bus) for bus in snapshot.buses),
         *(check_meter(meter, meter.id in lost_meters) for meter in snapshot.meters),
+        *check_evses(snapshot),
         check_uplink(snapshot.uplink),
         *(check_certificate(certificate, snapshot.ts_ms) for certificate in snapshot.uplink.certificates),
     ]

@@ -64,6 +64,13 @@ class ShareDoc(TypedDict):
     discharge_weight: float
 
 
+class ThermalDoc(TypedDict):
+    """Where a temperature begins to cost power, and where it stops everything; °C."""
+
+    derate_c: float
+    stop_c: float
+
+
 class LockDoc(TypedDict):
     by: str
     reason: str
@@ -89,6 +96,7 @@ class EvseBody(TypedDict):
     soc_ceiling_percent: float
     rating_charge_w: int
     rating_discharge_w: int
+    thermal: dict[str, ThermalDoc]
     locks: list[LockDoc]
     frames: int
     bad_frames: int
@@ -328,15 +336,29 @@ class DoctorDoc(Envelope):
     checks: list[CheckDoc]
 
 
+class StretchDoc(TypedDict):
+    """From sample `first` on this bound the target, until the next stretch."""
+
+    first: int
+    code: str
+
+
 class HistoryDoc(Envelope):
-    """The last minutes of one EVSE, one sample every `period_ms`, oldest first; None: not known at that moment."""
+    """The last minutes of one EVSE, one sample every `period_ms`, oldest first; null: not known at that moment. `min_w` and
+    `max_w`: what the chain allowed."""
 
     evse: str
     period_ms: int
     power_w: list[int | None]
     target_w: list[int | None]
+    min_w: list[int | None]
+    max_w: list[int | None]
     soc_percent: list[float | None]
     connector_c: list[float | None]
+    cable_c: list[float | None]
+    charger_c: list[float | None]
+    cell_max_c: list[float | None]
+    reasons: list[StretchDoc]
 
 
 class ErrorDoc(TypedDict):

@@ -205,7 +205,8 @@ REASONS: dict[str, CodeInfo] = dict(
             Level.OK,
             meaning="The import or export limit at the grid connection leaves no more room.",
             cause="The whole site is at import_limit_w or export_limit_w, or at what the utility allows now.",
-            remedy="Nothing is wrong.",
+            remedy="Nothing is wrong. If it binds often, compare import_limit_w and export_limit_w with the contract, "
+            "and look at what else draws.",
             loosens="when other load falls or the limit is raised by the one who set it, then slowly",
         ),
         _reason(

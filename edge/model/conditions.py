@@ -159,6 +159,16 @@ _ENTRIES = (
         loosens="as soon as it can be read; it is tried every second",
     ),
     CodeInfo(
+        "WINDOW_UNPROVEN",
+        "window not probed",
+        None,
+        Level.DEGRADED,
+        meaning="The config wants more Modbus requests at once than this device was seen to bear; fewer are used.",
+        cause="The device was never probed by this gateway, or it answered more at once wrongly or not at all.",
+        remedy="`edgectl probe DEVICE`, then `edgectl reload`; or take `window` out of the config.",
+        loosens="with the reload after a probe that proves the window",
+    ),
+    CodeInfo(
         "INPUT_OFF",
         "input released",
         None,

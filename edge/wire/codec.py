@@ -23,6 +23,8 @@ _KEYS = {
     "power_w": "p",
     "quantity": "q",
     "setpoint": "set",
+    "site_power_w": "site_p",
+    "site_target_w": "site_target",
     "stamps": "t",
     "target_w": "target",
     "temperature": "t",

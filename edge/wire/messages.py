@@ -51,6 +51,18 @@ class Capacity(Part):
     down_wh: Int64 | None = None
 
 
+class Share(Part):
+    """What site control makes of what all have in common. `site_target_w`, `site_power_w`: at the grid connection, import
+    positive; `target_w`: the EVSE's part of it; `max_w`, `min_w`: no more than this is left to it, for `reason`."""
+
+    site_target_w: Int64 | None = None
+    site_power_w: Int64 | None = None
+    target_w: Int64 | None = None
+    max_w: Int64 | None = None
+    min_w: Int64 | None = None
+    reason: Word | None = None
+
+
 class Telemetry(Message):
     """`v2g/fleet/telemetry/<evse_id>`: QoS 0, live only."""
 
@@ -66,6 +78,8 @@ class Telemetry(Message):
     setpoint: Setpoint
     reason: Word
     """Name of the `Reason` that bound the setpoint."""
+    share: Share | None = None
+    """Left out while it follows no site target and nothing that all have in common bounds it."""
     soc: Soc | None = None
     soc_source: Word | None = None
     temperature: Temperatures = Temperatures()

@@ -5,6 +5,7 @@
     {"evse": 1, "unplug": true}
     {"evse": 1, "plug": {"soc_percent": 40, "capacity_wh": 1000, "bidirectional": false}}   v2g_sim.vehicle.VehicleSpec
     {"evse": "all", "set": {"soc_percent": 31, "connector_c": 60}}
+    {"evse": 4, "set": {"dead_time_s": 2, "lag_s": 0.3}}       power follows later and slower
     {"feeder": "main", "base_load_w": 20000}                   total, or one value a phase; {"profile": [[0, 5000], [60, 9000]]}
     {"grid": {"frequency_hz": 49.8, "voltage_v": 230}}
     {"meter": "grid", "fault": "silent"}                       v2g_sim.meters.FAULTS; "clear" as above

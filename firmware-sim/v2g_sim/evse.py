@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +86,12 @@ class Evse:
         self.fail_safe_after_s = spec.fail_safe_after_s
         self.fallback_w = 0.0
         """What it charges with while nobody commands; a setting of its own."""
+        self.dead_time_s = 0.0
+        """What is commanded is done this much later, as behind a slow backend."""
+        self.lag_s = 0.0
+        """Time constant with which power follows; 0: only the ramp bounds it."""
+        self._underway: deque[tuple[float, float]] = deque()
+        self._clock_s = 0.0
         self._cmd_age_s = spec.fail_safe_after_s
         self._cmd_fresh = False
         self._counters = dict.fromkeys(FRAMES, 0)
@@ -246,7 +254,8 @@ class Evse:
         self._cmd_fresh = False
         if self.fail_safe:
             self._cmd_counter = None  # the first frame after silence may have any counter
-        self.wanted_w = self._commanded_w()
+        self._clock_s += dt_s
+        self.wanted_w = self._after_dead_time(self._commanded_w())
         self._move_power(dt_s)
         if self.vehicle is not None:
             self.vehicle.step(dt_s, self.power_w, self.spec.ambient_c)
@@ -271,6 +280,17 @@ class Evse:
         least_w = self.spec.min_charge_w if power_w > 0 else self.spec.min_discharge_w
         return power_w if abs(power_w) >= least_w and low_w <= power_w <= cmd.max_w else 0.0
 
+    def _after_dead_time(self, power_w: float) -> float:
+        """What was commanded `dead_time_s` ago; what the EVSE does on its own waits for nothing."""
+        if self.dead_time_s == 0 or self.vehicle is None or self.stopped or self.fail_safe:
+            self._underway.clear()
+            return power_w
+        self._underway.append((self._clock_s + self.dead_time_s, power_w))
+        wanted_w = self.wanted_w
+        while self._underway[0][0] <= self._clock_s:
+            wanted_w = self._underway.popleft()[1]
+        return wanted_w
+
     def _move_power(self, dt_s: float) -> None:
         if self.stopped or self.vehicle is None:
             self.power_w = 0.0
@@ -279,7 +299,10 @@ class Evse:
             self.power_w = self._held_w
             return
         most_w = (self.spec.ramp_w_s or self.spec.rating_w / FULL_RAMP_S) * dt_s
-        self.power_w += max(-most_w, min(most_w, self.wanted_w - self.power_w))
+        way_w = self.wanted_w - self.power_w
+        if self.lag_s > 0 and abs(way_w) > 1:
+            way_w *= 1 - math.exp(-dt_s / self.lag_s)
+        self.power_w += max(-most_w, min(most_w, way_w))
 
     # ---- sending ----
 

@@ -226,8 +226,10 @@ def _vehicle(fields: Any) -> VehicleSpec:
 
 
 def _set_values(evse: Evse, values: Any) -> None:
-    """`soc_percent` (a jump), `connector_c`, `cable_c`, `charger_c`, `cell_c` (the true values, °C)."""
+    """`soc_percent` (a jump), `connector_c`, `cable_c`, `charger_c`, `cell_c` (the true values, °C), `dead_time_s`, `lag_s`."""
     setters: dict[str, Callable[[float], None]] = {
+        "dead_time_s": lambda value: setattr(evse, "dead_time_s", max(0.0, value)),
+        "lag_s": lambda value: setattr(evse, "lag_s", max(0.0, value)),
         "connector_c": lambda value: setattr(evse.connector, "temperature_c", value),
         "cable_c": lambda value: setattr(evse.cable, "temperature_c", value),
         "charger_c": lambda value: setattr(evse.charger, "temperature_c", value),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hil.oracle import Command, Report
+from hil.oracle import Command, Report, without_returns
 from hil.rig import Rig
 
 HORIZON_S = 10
@@ -28,7 +28,8 @@ def test_a_runaway_contact_gets_less_and_less_and_nothing_long_before_the_hard_s
         "evse-1", since, lambda r: r.connector_c is not None and r.connector_c >= dead_c, lambda c: c.target_w == 0, 40
     )
     assert reaction.frames <= 2
-    most_w = most_per_degree(site.oracle.reports("evse-1", since), site.oracle.commands("evse-1", since))
+    commands = without_returns(site.oracle.commands("evse-1", since))
+    most_w = most_per_degree(site.oracle.reports("evse-1", since), commands)
     assert most_w == sorted(most_w, reverse=True)
     assert len(set(most_w)) > 3
 

@@ -1,15 +1,19 @@
-/* How much of a serial line the RTU engine uses: bench_rtu [SECONDS], one line of JSON.
+/* How much of a serial line the RTU engine uses: bench_rtu [SECONDS [tcp]], one line of JSON. `tcp`: the line stands behind a
+ * serial server; on a pseudo-terminal a worker of the kernel that has no priority carries every byte, over TCP nobody does.
  *
  * A pseudo-terminal has no baud rate, so a slave in a thread of its own paces itself: it takes the time of every character,
  * hears 3.5 characters of silence before it answers, and counts requests that come before the line was silent for as long.
  * The engine reads two registers at a time as fast as the line allows. The line's limit is what the schedule computes; its
- * use is that limit divided by the time between the beginnings of two requests of the same poll. What the slave itself
- * overslept is part of that; model_late_ns tells how much it was. */
+ * use is that limit divided by the time between the beginnings of two requests of the same poll. A wire neither oversleeps
+ * nor waits to be scheduled, so the slave watches the clock and the line for the last 100 us of every wait; what is left of its
+ * own lateness is part of the figure, and model_late_ns tells how much it was. */
 #include "v2g_rtu.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,9 +30,11 @@ enum { BLOCKS = 20, REQUEST = 8, ANSWER = 9, PRIORITY = 70 };
 
 static const int64_t MS = 1000000;
 static const int64_t SECOND = 1000000000;
+static const int64_t EARLY_NS = 100000;
 
 struct slave {
-    int master;
+    int master;   /* the line's other end; -1: not connected yet */
+    int listener; /* of a line over TCP; else -1 */
     atomic_bool ending;
     struct v2g_rtu_schedule schedule;
     uint64_t requests;
@@ -53,6 +60,35 @@ static void sleep_until(int64_t time_ns) {
     (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
+/* A timer wakes late; the clock is right. */
+static void wait_until(int64_t time_ns) {
+    sleep_until(time_ns - EARLY_NS);
+    while (now_ns() < time_ns)
+        continue;
+}
+
+/* The engine connects when it begins. */
+static void welcome(struct slave *slave) {
+    const int on = 1;
+    struct pollfd watched = {.fd = slave->listener, .events = POLLIN};
+    if (slave->master >= 0 || poll(&watched, 1, 50) <= 0)
+        return;
+    slave->master = accept4(slave->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    (void)setsockopt(slave->master, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/* The next request, watched for from shortly before the line may carry it. False: none came. */
+static bool next_request(const struct slave *slave, int64_t soonest_ns, uint8_t *request, size_t size) {
+    if (slave->master < 0)
+        return false;
+    sleep_until(soonest_ns - EARLY_NS);
+    for (const int64_t end = now_ns() + 2 * EARLY_NS; now_ns() < end;)
+        if (read(slave->master, request, size) == REQUEST)
+            return true;
+    struct pollfd watched = {.fd = slave->master, .events = POLLIN};
+    return poll(&watched, 1, 50) > 0 && read(slave->master, request, size) == REQUEST;
+}
+
 /* One or two registers, as asked. */
 static size_t make_answer(const uint8_t *request, uint8_t *answer) {
     const size_t length = request[5] == 1U ? ANSWER - 2U : ANSWER;
@@ -74,9 +110,9 @@ static void *answer_requests(void *argument) {
     int64_t quiet_since = 0;
     (void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameter);
     while (!atomic_load(&slave->ending)) {
-        struct pollfd watched = {.fd = slave->master, .events = POLLIN};
         uint8_t request[64];
-        if (poll(&watched, 1, 50) <= 0 || read(slave->master, request, sizeof request) != REQUEST)
+        welcome(slave);
+        if (!next_request(slave, quiet_since + slave->schedule.silence_ns, request, sizeof request))
             continue;
         const int64_t begin = now_ns();
         if (begin - last_begin < burst_ns) {
@@ -89,10 +125,10 @@ static void *answer_requests(void *argument) {
         uint8_t answer[ANSWER];
         const size_t length = make_answer(request, answer);
         const int64_t end = begin + (int64_t)(REQUEST + length) * slave->schedule.char_ns + slave->schedule.silence_ns;
-        sleep_until(end);
+        wait_until(end);
         slave->model_late_ns += now_ns() - end;
-        (void)!write(slave->master, answer, length);
         quiet_since = now_ns();
+        (void)!write(slave->master, answer, length);
     }
     return NULL;
 }
@@ -120,7 +156,7 @@ static void configure(int64_t poll_ns) {
 }
 
 static int open_line(struct v2g_rtu_line *line, uint32_t baud) {
-    const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
     struct termios raw;
     *line = (struct v2g_rtu_line){.baud = baud, .parity = V2G_RTU_EVEN, .stop_bits = 1};
     if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 || ptsname_r(master, line->path, sizeof line->path) != 0 ||
@@ -132,7 +168,20 @@ static int open_line(struct v2g_rtu_line *line, uint32_t baud) {
     return master;
 }
 
-static void measure(uint32_t baud, int64_t length_ns, const char *separator) {
+static int listen_for_line(struct v2g_rtu_line *line, uint32_t baud) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    *line = (struct v2g_rtu_line){.baud = baud, .parity = V2G_RTU_EVEN, .stop_bits = 1, .family = 4, .path = "server"};
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) != 0 || listen(fd, 1) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+        die("listen");
+    line->port = ntohs(address.sin_port);
+    memcpy(line->address, &address.sin_addr, 4);
+    return fd;
+}
+
+static void measure(uint32_t baud, int64_t length_ns, bool tcp, const char *separator) {
     const struct v2g_modbus_memory memory = {.cells = cells, .stats = stats};
     const struct v2g_thread thread = {.policy = SCHED_FIFO, .priority = PRIORITY, .cpu = -1};
     struct v2g_rtu_engine *engine = aligned_alloc(64, (v2g_rtu_engine_size() + 63U) / 64U * 64U);
@@ -140,7 +189,8 @@ static void measure(uint32_t baud, int64_t length_ns, const char *separator) {
     struct v2g_rtu_line line;
     pthread_t id;
     char error[256] = "no memory";
-    slave.master = open_line(&line, baud);
+    slave.listener = tcp ? listen_for_line(&line, baud) : -1;
+    slave.master = tcp ? -1 : open_line(&line, baud);
     configure(60 * SECOND);
     (void)v2g_rtu_check(&config, &line, &slave.schedule, error, sizeof error);
     configure(slave.schedule.longest_ns * BLOCKS * 11 / 10);
@@ -166,14 +216,16 @@ static void measure(uint32_t baud, int64_t length_ns, const char *separator) {
            (double)slave.schedule.longest_ns / (double)mean_ns, slave.too_soon, (uint64_t)stats[0].timeouts,
            (uint64_t)stats[0].late_polls, separator);
     (void)close(slave.master);
+    (void)close(slave.listener);
     free(engine);
 }
 
 int main(int argc, char **argv) {
     const int64_t length_ns = (argc > 1 ? atoi(argv[1]) : 5) * SECOND;
+    const bool tcp = argc > 2 && strcmp(argv[2], "tcp") == 0;
     printf("{");
-    measure(9600, length_ns, ", ");
-    measure(19200, length_ns, ", ");
-    measure(115200, length_ns, "}\n");
+    measure(9600, length_ns, tcp, ", ");
+    measure(19200, length_ns, tcp, ", ");
+    measure(115200, length_ns, tcp, "}\n");
     return 0;
 }

@@ -129,9 +129,15 @@ static void take_evse(const struct v2g_cell_config *cells, struct v2g_image *ima
         in->frames = sample->count;
 }
 
+/* The image shows every input as it stood at the start of the cycle. What an engine on another core brought since then belongs to
+ * the next cycle: here it would come from the future, and so count as infinitely old. False: keep what was. */
+static bool read_cell(const struct v2g_cycle *cycle, const struct v2g_input *input, struct v2g_sample *sample) {
+    return v2g_cell_read(&cycle->arena->cell[input->cell], sample) && sample->acquired_ns <= cycle->live.now_ns;
+}
+
 static void take_cell(struct v2g_cycle *cycle, const struct v2g_input *input) {
     struct v2g_sample sample;
-    if (!v2g_cell_read(&cycle->arena->cell[input->cell], &sample) || sample.count == 0)
+    if (!read_cell(cycle, input, &sample) || sample.count == 0)
         return;
     if (input->kind == V2G_INPUT_METER)
         take_meter(&cycle->live.image, input, &sample);
@@ -196,11 +202,11 @@ static uint32_t take_flags(struct v2g_cycle *cycle, uint32_t first) {
     uint32_t i = first;
     for (; i < cells->inputs && is_flags(&cells->input[i]) && cells->input[i].index == evse; i++) {
         struct v2g_sample sample;
-        read = v2g_cell_read(&cycle->arena->cell[cells->input[i].cell], &sample) && read;
+        read = read_cell(cycle, &cells->input[i], &sample) && read;
         if (read)
             add_flags(cells, &cells->input[i], &sample, &flags);
     }
-    if (read) /* else the writer was inside: keep what was */
+    if (read) /* else the writer was inside, or a part is newer than this cycle: keep what was */
         put_flags(&cycle->live.image.evse[evse], &flags);
     return i;
 }
@@ -222,8 +228,9 @@ static uint32_t guard_health(const struct v2g_cycle *cycle, int64_t now_ns) {
     const uint32_t previous = atomic_load_explicit(&guard->previous_epoch, memory_order_relaxed);
     const bool knows = epoch != 0 && (epoch == cycle->live.config_epoch || previous == cycle->live.config_epoch);
     const int64_t seen_ns = atomic_load_explicit(&guard->seen_ns, memory_order_relaxed);
-    const int64_t timeout_ns = atomic_load_explicit(&guard->timeout_ns, memory_order_relaxed);
-    const bool alive = knows && now_ns >= seen_ns && now_ns - seen_ns <= timeout_ns;
+    const uint64_t timeout_ns = (uint64_t)atomic_load_explicit(&guard->timeout_ns, memory_order_relaxed);
+    /* A guard on another core may have looked since this cycle began: then it is a moment younger than the cycle. */
+    const bool alive = knows && (uint64_t)now_ns - (uint64_t)seen_ns + timeout_ns <= 2 * timeout_ns;
     return alive ? V2G_HEALTH_GUARD : 0;
 }
 

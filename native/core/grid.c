@@ -9,6 +9,8 @@
 
 enum { FREQUENCY_LOW_MHZ = 40000, FREQUENCY_HIGH_MHZ = 70000, ALL_Q16 = 1 << 16, VOLTAGE_MAX_DV = 1000000 };
 #define ENTERED_Q32 ((uint64_t)1 << 32)
+#define HOUR_NS     INT64_C(3600000000000)
+#define DAY_NS      INT64_C(86400000000000)
 
 /* ---- Voting ------------------------------------------------------------------------------------------------------------ */
 
@@ -206,15 +208,16 @@ static int32_t on_step(const struct v2g_grid_answer *answer, int32_t frequency_m
     return 0;
 }
 
-/* First-order open-loop response; its last 2^-16 is taken whole, so that it arrives. */
+/* First-order response, maybe a slower one where it is given back; its last 2^-16 is taken whole, so that it arrives. */
 static int32_t lagged(const struct v2g_grid_answer *answer, int32_t wanted_q16, struct v2g_answer_state *state) {
-    if (answer->lag_q32 == 0) {
+    uint32_t lag_q32 = wanted_q16 == 0 && answer->back_q32 != 0 ? answer->back_q32 : answer->lag_q32;
+    if (lag_q32 == 0) {
         state->value_q48 = (int64_t)wanted_q16 * ((int64_t)1 << 32);
         return wanted_q16;
     }
     int64_t way = (int64_t)wanted_q16 * ((int64_t)1 << 32) - state->value_q48; /* 50 bits */
     int64_t size = way < 0 ? -way : way;
-    int64_t part = ((size >> 20) * (int64_t)answer->lag_q32) >> 12;
+    int64_t part = ((size >> 20) * (int64_t)lag_q32) >> 12;
     part = part == 0 ? size : part;
     state->value_q48 += way < 0 ? -part : part;
     return (int32_t)(state->value_q48 >> 32);
@@ -257,7 +260,7 @@ void v2g_grid_step(const struct v2g_grid_config *grid, const struct v2g_grid_see
 /* ---- Checks ------------------------------------------------------------------------------------------------------------ */
 
 static bool is_time(int64_t ns) {
-    return ns >= 0 && ns <= INT64_C(86400000000000);
+    return ns >= 0 && ns <= DAY_NS;
 }
 
 static bool is_share(int32_t q16) {
@@ -283,7 +286,7 @@ static bool is_answer(const struct v2g_grid_answer *answer) {
 uint32_t v2g_site_check(const struct v2g_site_config *site, const struct v2g_config *config) {
     const struct v2g_grid_config *grid = &site->grid;
     for (uint32_t i = 0; i < config->evses; i++) {
-        if (site->response_ns[i] < 0 || site->response_ns[i] > INT64_C(3600000000000)) {
+        if (site->response_ns[i] < 0 || site->response_ns[i] > HOUR_NS) {
             return V2G_SITE_FAULT_EVSE + 1 + i;
         }
     }

@@ -6,44 +6,47 @@
  * allocation. A phase that is refused further up is not given back to another phase further down.
  *
  * Finding the level: whoever could take less than its part of the level is served in full and leaves; what it leaves over raises the
- * level of the rest. With R the room and W the weights left, each pass at least quarters R * W (Dinkelbach), an integer below 2^60:
- * after 31 passes nobody leaves any more. */
+ * level of the rest. Fewer wait after each pass, or it was the last. With R the room and W the weights left, each pass at least
+ * quarters R * W (Dinkelbach), an integer below 2^60: 31 passes at most, however many wait. */
 #include "site.h"
 
 #include <string.h>
 
-enum { SIXTHS = 6, LEVEL_BITS = 24, PASSES = 31 };
+enum { LEVEL_BITS = 24 };
 #define LEVEL_MAX ((int64_t)V2G_POWER_MAX_W << LEVEL_BITS) /* weight 1 gets all that any table holds; times a weight: 62 bits */
 #define HOLD_NS   INT64_C(1000000000)                      /* a room must have been there this long before it is shared out */
 
-/* W per unit of weight, 2^-24, rounded down. */
-static int64_t find_level(uint32_t count, const int32_t *most_w, const uint16_t *weight, const uint8_t *size, int64_t room_w) {
+/* W per unit of weight, 2^-24, rounded down. `size`: one in `stride` counts. Whoever has the weight 0 keeps what it has. */
+static int64_t find_level(uint32_t count, const int32_t *most_w, const uint16_t *weight, const uint8_t *size, uint32_t stride,
+                          int64_t room_w) {
     uint16_t waiting[V2G_MAX_EVSES];
     uint32_t n = 0;
-    int64_t left = room_w > 0 ? room_w * SIXTHS : 0;
+    int64_t left = room_w * V2G_SIXTHS;
     int64_t weights = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (size[i] != 0) {
+        if (weight[i] == 0) {
+            left -= (int64_t)size[i * stride] * most_w[i];
+        } else if (size[i * stride] != 0 && most_w[i] != 0) {
             waiting[n] = (uint16_t)i;
             n++;
-            weights += (int64_t)size[i] * weight[i];
+            weights += (int64_t)size[i * stride] * weight[i];
         }
     }
-    bool left_one = true;
-    for (int pass = 0; pass < PASSES && left_one; pass++) {
-        uint32_t kept = 0;
-        for (uint32_t k = 0; k < n; k++) {
+    left = left > 0 ? left : 0;
+    uint32_t were = n + 1u;
+    while (n < were) {
+        were = n;
+        n = 0;
+        for (uint32_t k = 0; k < were; k++) {
             uint32_t i = waiting[k];
             if (most_w[i] * weights <= weight[i] * left) { /* 22 + 27 bits, 16 + 35 bits */
-                left -= (int64_t)size[i] * most_w[i];
-                weights -= (int64_t)size[i] * weight[i];
+                left -= (int64_t)size[i * stride] * most_w[i];
+                weights -= (int64_t)size[i * stride] * weight[i];
             } else {
-                waiting[kept] = (uint16_t)i;
-                kept++;
+                waiting[n] = (uint16_t)i;
+                n++;
             }
         }
-        left_one = kept < n;
-        n = kept;
     }
     if (n == 0) {
         return LEVEL_MAX;
@@ -53,28 +56,25 @@ static int64_t find_level(uint32_t count, const int32_t *most_w, const uint16_t 
 }
 
 static int32_t at_level(uint16_t weight, int64_t level) {
-    int64_t share_w = (weight * level) >> LEVEL_BITS;
+    int64_t share_w = weight == 0 ? V2G_POWER_MAX_W : (weight * level) >> LEVEL_BITS;
     return share_w < V2G_POWER_MAX_W ? (int32_t)share_w : V2G_POWER_MAX_W;
 }
 
-static int64_t sum_sixths(uint32_t count, const int32_t *most_w, const uint8_t *size) {
+bool v2g_share_fill(uint32_t count, int32_t *most_w, const uint16_t *weight, const uint8_t *size, int64_t room_w) {
     int64_t sum = 0;
     for (uint32_t i = 0; i < count; i++) {
-        sum += most_w[i] * size[i];
+        sum += most_w[i] * size[i]; /* 25 bits */
     }
-    return sum;
-}
-
-void v2g_share_fill(uint32_t count, int32_t *most_w, const uint16_t *weight, const uint8_t *size, int64_t room_w) {
-    if (sum_sixths(count, most_w, size) <= room_w * SIXTHS) {
-        return;
+    if (sum <= room_w * V2G_SIXTHS) {
+        return false;
     }
-    int64_t level = find_level(count, most_w, weight, size, room_w);
+    int64_t level = find_level(count, most_w, weight, size, 1, room_w);
     for (uint32_t i = 0; i < count; i++) {
         if (size[i] != 0) {
             most_w[i] = min_i32(most_w[i], at_level(weight[i], level));
         }
     }
+    return true;
 }
 
 /* ---- The tree ---------------------------------------------------------------------------------------------------------- */
@@ -151,7 +151,9 @@ void v2g_share_hold_rooms(const struct v2g_config *config, const struct v2g_stat
                 if (room->unmetered == 0) {
                     now_w = room_w(fs, way, lane, room->base_w[lane]);
                 }
-                room->past_w[way][lane] = anew ? now_w : (next ? run_w : room->past_w[way][lane]);
+                if (next) {
+                    room->past_w[way][lane] = anew ? now_w : run_w;
+                }
                 room->run_w[way][lane] = next ? now_w : min_i32(run_w, now_w);
             }
         }
@@ -182,17 +184,37 @@ struct tight {
     int64_t level;
 };
 
+/* Sixths of what the EVSEs of a range ask on each lane. */
+struct sixths {
+    int64_t lane[V2G_LANES];
+};
+
+static void add_range(uint32_t first, uint32_t count, const struct v2g_shares *shares, const int32_t *most_w,
+                      struct sixths *sum) {
+    struct sixths own = *sum; /* in registers: written out, the lanes cost a third of a loop over them */
+    for (uint32_t p = first; p < first + count; p++) {
+        int64_t w = most_w[p]; /* 22 bits, the products 25 */
+        own.lane[0] += w * shares->size[p][0];
+        own.lane[1] += w * shares->size[p][1];
+        own.lane[2] += w * shares->size[p][2];
+        own.lane[V2G_LANE_TOTAL] += w * shares->size[p][V2G_LANE_TOTAL];
+    }
+    *sum = own;
+}
+
 /* The lane on which the level is lowest, of those that are full; where they are equal, the sum. */
 static struct tight fullest(const struct v2g_site_state *memory, uint32_t feeder, int way, const struct v2g_shares *shares) {
     uint32_t first = memory->first[feeder];
     uint32_t count = memory->below[feeder];
     const struct v2g_asks *asks = &shares->asks[way];
     struct tight found = {V2G_LANES, LEVEL_MAX};
+    struct sixths sum = {{0}};
+    add_range(first, count, shares, asks->most_w, &sum);
     for (int lane = V2G_LANE_TOTAL; lane >= 0; lane--) {
         int64_t room_w = shared_room_w(memory, feeder, way, lane);
-        const uint8_t *size = &shares->size[lane][first];
-        if (sum_sixths(count, &asks->most_w[first], size) > room_w * SIXTHS) {
-            int64_t level = find_level(count, &asks->most_w[first], &asks->weight[first], size, room_w);
+        if (sum.lane[lane] > room_w * V2G_SIXTHS) {
+            const uint8_t *size = &shares->size[first][lane];
+            int64_t level = find_level(count, &asks->most_w[first], &asks->weight[first], size, V2G_LANES, room_w);
             if (found.lane == V2G_LANES || level < found.level) {
                 found = (struct tight){lane, level};
             }
@@ -201,12 +223,13 @@ static struct tight fullest(const struct v2g_site_state *memory, uint32_t feeder
     return found;
 }
 
-static void lower_to(const struct v2g_site_state *memory, uint32_t feeder, struct tight tight, const uint8_t *size,
-                     struct v2g_asks *asks) {
+static void lower_to(const struct v2g_site_state *memory, uint32_t feeder, int way, struct tight tight,
+                     struct v2g_shares *shares) {
+    struct v2g_asks *asks = &shares->asks[way];
     uint32_t end = (uint32_t)memory->first[feeder] + memory->below[feeder];
     for (uint32_t p = memory->first[feeder]; p < end; p++) {
         int32_t share_w = at_level(asks->weight[p], tight.level);
-        if (size[p] != 0 && share_w < asks->most_w[p]) {
+        if (shares->size[p][tight.lane] != 0 && asks->most_w[p] > share_w) {
             asks->most_w[p] = share_w;
             asks->why[p] = reason_of_lane(feeder, tight.lane);
             asks->by[p] = (uint16_t)feeder;
@@ -214,27 +237,10 @@ static void lower_to(const struct v2g_site_state *memory, uint32_t feeder, struc
     }
 }
 
-/* Sixths of what the EVSEs of a range ask on each lane. */
-struct sixths {
-    int64_t lane[V2G_LANES];
-};
-
-static void add_range(uint32_t first, uint32_t count, const struct v2g_shares *shares, const int32_t *most_w,
-                      struct sixths *sum) {
-    for (uint32_t p = first; p < first + count; p++) {
-        if (most_w[p] == 0) {
-            continue;
-        }
-        for (int lane = 0; lane < V2G_LANES; lane++) {
-            sum->lane[lane] += most_w[p] * shares->size[lane][p];
-        }
-    }
-}
-
 static bool is_over(const struct v2g_site_state *memory, uint32_t feeder, int way, const struct sixths *sum) {
     bool over = false;
     for (int lane = 0; lane < V2G_LANES; lane++) {
-        over = over || sum->lane[lane] > shared_room_w(memory, feeder, way, lane) * SIXTHS;
+        over = over || sum->lane[lane] > shared_room_w(memory, feeder, way, lane) * V2G_SIXTHS;
     }
     return over;
 }
@@ -246,7 +252,7 @@ static void settle_lanes(const struct v2g_site_state *memory, uint32_t feeder, i
         struct tight tight = fullest(memory, feeder, way, shares);
         more = tight.lane < V2G_LANES;
         if (more) {
-            lower_to(memory, feeder, tight, shares->size[tight.lane], &shares->asks[way]);
+            lower_to(memory, feeder, way, tight, shares);
         }
     }
 }
@@ -257,6 +263,9 @@ bool v2g_share_feeders(const struct v2g_config *config, const struct v2g_site_st
     struct sixths sum[V2G_MAX_FEEDERS];
     const int32_t *most_w = shares->asks[direction].most_w;
     bool tight = false;
+    if (!shares->asked[direction]) {
+        return false;
+    }
     (void)memset(sum, 0, config->feeders * sizeof sum[0]);
     for (uint32_t f = config->feeders; f-- > 0;) {
         add_range(memory->first[f], memory->direct[f], shares, most_w, &sum[f]);

@@ -47,6 +47,9 @@ struct run {
     const struct v2g_track_in *in;
     const struct v2g_grid_state *grid;
     int64_t goal_w; /* of all that follow together; the sign says which way */
+    int way;        /* theirs */
+    bool live;      /* the plan holds, not what it says for afterwards */
+    uint8_t option; /* of every proposal */
 };
 
 static int32_t part_q16(int32_t power_w, int32_t share_q16) {
@@ -54,125 +57,123 @@ static int32_t part_q16(int32_t power_w, int32_t share_q16) {
 }
 
 /* The plan's wish as it holds now: what enforce() will take. */
-static int32_t own_wish_w(const struct v2g_track_in *in, uint32_t i) {
-    const struct v2g_evse_plan *plan = &in->plan->evse[i];
-    bool live =
-        in->now_ns <= plan->until_ns && in->now_ns <= in->plan->lease_ns && (in->image->health & V2G_HEALTH_ON_TIME) != 0;
-    return live ? plan->target_w : plan->after_target_w;
+static int32_t own_wish_w(const struct run *run, const struct v2g_evse_plan *plan) {
+    return run->live && run->in->now_ns <= plan->until_ns ? plan->target_w : plan->after_target_w;
 }
 
 static uint16_t weight_of(uint16_t weight) {
     return weight == 0 ? (uint16_t)V2G_WEIGHT_ONE : weight;
 }
 
-static void set_sizes(const struct v2g_track_in *in, uint32_t i, uint32_t p, struct v2g_shares *shares) {
-    static const uint8_t parts[4] = {0, 6, 3, 2}; /* sixths on each of so many phases */
-    const struct v2g_evse_config *evse = &in->config->evse[i];
-    bool even = (in->state->evse[i].latch & V2G_LATCH_BALANCED) != 0;
-    uint32_t sixths = even ? parts[evse->phase_count & 3] : 6;
-    shares->size[0][p] = (uint8_t)((evse->phases & 1u) * sixths);
-    shares->size[1][p] = (uint8_t)((evse->phases >> 1 & 1u) * sixths);
-    shares->size[2][p] = (uint8_t)((evse->phases >> 2 & 1u) * sixths);
-    shares->size[V2G_LANE_TOTAL][p] = 6;
+/* Sixths of its power on each lane, by the phases that it is connected to: loaded anyhow, or evenly. */
+static void set_sizes(const struct v2g_evse_config *evse, bool even, uint8_t *size) {
+    static const uint8_t anyhow[8][V2G_LANES] = {{0, 0, 0, 6}, {6, 0, 0, 6}, {0, 6, 0, 6}, {6, 6, 0, 6},
+                                                 {0, 0, 6, 6}, {6, 0, 6, 6}, {0, 6, 6, 6}, {6, 6, 6, 6}};
+    static const uint8_t evenly[8][V2G_LANES] = {{0, 0, 0, 6}, {6, 0, 0, 6}, {0, 6, 0, 6}, {3, 3, 0, 6},
+                                                 {0, 0, 6, 6}, {3, 0, 3, 6}, {0, 3, 3, 6}, {2, 2, 2, 6}};
+    (void)memcpy(size, even ? evenly[evse->phases & 7u] : anyhow[evse->phases & 7u], V2G_LANES);
 }
 
-/* Before any sharing: the band of the last cycle, less what the EVSE was seen to leave; for a wish of its own no more than that. */
-static void ask(const struct run *run, const struct v2g_site_state *memory, uint32_t p, struct v2g_shares *shares) {
-    const struct v2g_track_in *in = run->in;
-    uint32_t i = memory->order[p];
-    const struct v2g_setpoint *set = &in->set->evse[i];
-    const struct v2g_evse_plan *plan = &in->plan->evse[i];
-    int32_t charge_w = max_i32(set->band_max_w, 0);
-    int32_t discharge_w = max_i32(-set->band_min_w, 0);
-    set_sizes(in, i, p, shares);
-    shares->follows[p] = (plan->flag & V2G_PLAN_SITE_TARGET) != 0;
-    shares->stands_in[p] = run->grid->offset_q16 != 0 && !shares->follows[p];
-    shares->wish_w[p] = own_wish_w(in, i);
+/* In its direction, before any sharing: the band of the last cycle. */
+static int32_t could_w(const struct v2g_setpoint *set, int way) {
+    return max_i32(way == V2G_CHARGE ? set->band_max_w : -set->band_min_w, 0);
+}
+
+/* What it wants, charging positive: what it could take, less what it was seen to leave; for a wish of its own no more than that. */
+static int32_t wanted_w(const struct run *run, const struct v2g_site_state *memory, uint32_t p, uint32_t i,
+                        struct v2g_shares *shares) {
+    const struct v2g_setpoint *set = &run->in->set->evse[i];
+    const struct v2g_evse_plan *plan = &run->in->plan->evse[i];
+    if ((plan->flag & V2G_PLAN_SITE_TARGET) != 0) {
+        shares->follows[p] = V2G_SIXTHS;
+        shares->stands_in[p] = false;
+        int32_t most_w = min_i32(could_w(set, run->way), memory->evse[i].most_w);
+        return run->way == V2G_CHARGE ? most_w : -most_w;
+    }
+    int32_t wish_w = own_wish_w(run, plan);
+    shares->follows[p] = 0;
+    shares->stands_in[p] = run->grid->offset_q16 != 0;
     if (shares->stands_in[p]) {
-        shares->wish_w[p] += part_q16(in->config->evse[i].rating_charge_w, run->grid->offset_q16);
+        wish_w += part_q16(run->in->config->evse[i].rating_charge_w, run->grid->offset_q16);
     }
-    if (shares->follows[p]) {
-        charge_w = v2g_track_most(memory, i, charge_w);
-        discharge_w = v2g_track_most(memory, i, discharge_w);
-    } else {
-        charge_w = clamp_i32(shares->wish_w[p], 0, charge_w);
-        discharge_w = clamp_i32(-shares->wish_w[p], 0, discharge_w);
+    shares->wish_w[p] = wish_w;
+    return clamp_i32(wish_w, -could_w(set, V2G_DISCHARGE), could_w(set, V2G_CHARGE));
+}
+
+/* Before any sharing. */
+static void ask_all(const struct run *run, const struct v2g_site_state *memory, struct v2g_shares *shares) {
+    const struct v2g_track_in *in = run->in;
+    uint32_t all_w[2] = {0, 0};
+    (void)memset(shares->asks, 0, sizeof shares->asks);
+    for (uint32_t p = 0; p < in->config->evses; p++) {
+        uint32_t i = memory->order[p];
+        bool even = (in->state->evse[i].latch & V2G_LATCH_BALANCED) != 0;
+        set_sizes(&in->config->evse[i], even, shares->size[p]);
+        int32_t want_w = wanted_w(run, memory, p, i, shares);
+        bool parked = memory->turn[i].parked != 0;
+        int way = want_w < 0 ? V2G_DISCHARGE : V2G_CHARGE;
+        int32_t most_w = parked ? 0 : (want_w < 0 ? -want_w : want_w);
+        all_w[way] |= (uint32_t)most_w;
+        const struct v2g_evse_plan *plan = &in->plan->evse[i];
+        shares->asks[way].most_w[p] = most_w;
+        shares->asks[way].weight[p] = weight_of(way == V2G_CHARGE ? plan->weight_charge : plan->weight_discharge);
+        for (int each = 0; each < 2; each++) {
+            shares->asks[each].why[p] = parked ? (uint8_t)V2G_DEVICE_MINIMUM : (uint8_t)V2G_REASON_NONE;
+            shares->asks[each].by[p] = parked ? memory->turn[i].by : (uint16_t)V2G_NONE;
+        }
     }
-    bool parked = memory->turn[i].parked != 0;
-    shares->asks[V2G_CHARGE].most_w[p] = parked ? 0 : charge_w;
-    shares->asks[V2G_DISCHARGE].most_w[p] = parked ? 0 : discharge_w;
-    shares->asks[V2G_CHARGE].weight[p] = weight_of(plan->weight_charge);
-    shares->asks[V2G_DISCHARGE].weight[p] = weight_of(plan->weight_discharge);
-    for (int way = 0; way < 2; way++) {
-        shares->asks[way].why[p] = parked ? (uint8_t)V2G_DEVICE_MINIMUM : (uint8_t)V2G_REASON_NONE;
-        shares->asks[way].by[p] = parked ? memory->turn[i].by : (uint16_t)V2G_NONE;
-    }
+    shares->asked[V2G_CHARGE] = all_w[V2G_CHARGE] != 0;
+    shares->asked[V2G_DISCHARGE] = all_w[V2G_DISCHARGE] != 0;
 }
 
 /* ---- The site's target ------------------------------------------------------------------------------------------------- */
 
-/* Those that follow fill the goal in its direction; in the other they take nothing. Returns whether that left room to others. */
-static bool fill_goal(const struct run *run, uint32_t count, struct v2g_shares *shares) {
-    int way = run->goal_w < 0 ? V2G_DISCHARGE : V2G_CHARGE;
+/* Those that follow fill the goal. Returns whether that left room to others. */
+static bool fill_goal(const struct run *run, struct v2g_asks *asks, const struct v2g_shares *shares) {
     int64_t goal_w = run->goal_w < 0 ? -run->goal_w : run->goal_w;
-    struct v2g_asks *asks = &shares->asks[way];
-    uint8_t size[V2G_MAX_EVSES] = {0};
-    int32_t could_w[V2G_MAX_EVSES];
-    for (uint32_t p = 0; p < count; p++) {
-        size[p] = shares->follows[p] ? 6 : 0;
-        could_w[p] = asks->most_w[p];
-    }
-    v2g_share_fill(count, asks->most_w, asks->weight, size, goal_w);
-    bool left = false;
-    for (uint32_t p = 0; p < count; p++) {
-        if (shares->follows[p]) {
-            shares->asks[1 - way].most_w[p] = 0;
-            left = left || asks->most_w[p] < could_w[p];
-            if (asks->most_w[p] < could_w[p]) {
-                asks->by[p] = V2G_NONE;
-                asks->why[p] = V2G_REASON_NONE;
-            }
-        }
-    }
-    return left;
+    return v2g_share_fill(run->in->config->evses, asks->most_w, asks->weight, shares->follows, goal_w);
 }
 
 /* Everybody's share while nobody falls below a minimum. */
 static void allot(const struct run *run, const struct v2g_site_state *memory, struct v2g_shares *shares) {
     const struct v2g_config *config = run->in->config;
-    int way = run->goal_w < 0 ? V2G_DISCHARGE : V2G_CHARGE;
-    for (uint32_t p = 0; p < config->evses; p++) {
-        ask(run, memory, p, shares);
-    }
+    struct v2g_asks *asks = &shares->asks[run->way];
+    ask_all(run, memory, shares);
+    struct v2g_asks before = *asks;
     /* Mostly no feeder is full; then what fills the goal is the answer. */
-    (void)fill_goal(run, config->evses, shares);
+    (void)fill_goal(run, asks, shares);
     if (!v2g_share_feeders(config, memory, V2G_CHARGE, false, shares) &&
         !v2g_share_feeders(config, memory, V2G_DISCHARGE, false, shares)) {
         return;
     }
-    for (uint32_t p = 0; p < config->evses; p++) {
-        ask(run, memory, p, shares);
-    }
+    *asks = before;
     (void)v2g_share_feeders(config, memory, V2G_CHARGE, true, shares);
     (void)v2g_share_feeders(config, memory, V2G_DISCHARGE, true, shares);
-    if (!fill_goal(run, config->evses, shares)) {
+    before = *asks;
+    if (!fill_goal(run, asks, shares)) {
         return;
     }
-    /* What those that follow don't need of a full feeder goes to the others on it, in this cycle. */
+    for (uint32_t p = 0; p < config->evses; p++) {
+        if (asks->most_w[p] < before.most_w[p]) {
+            asks->by[p] = V2G_NONE;
+            asks->why[p] = V2G_REASON_NONE;
+        }
+    }
+    /* What those that follow don't need of a full feeder goes to the others on it, in this cycle. Those that follow keep what they
+     * have: asked anew, the others would also take what a phase further up refused one that follows, and the target would be missed. */
     bool short_of = false;
     for (uint32_t p = 0; p < config->evses; p++) {
-        if (!shares->follows[p] && shares->asks[way].by[p] != V2G_NONE && memory->turn[memory->order[p]].parked == 0) {
-            const struct v2g_setpoint *set = &run->in->set->evse[memory->order[p]];
-            int32_t wish_w = way == V2G_CHARGE ? shares->wish_w[p] : -shares->wish_w[p];
-            int32_t band_w = way == V2G_CHARGE ? set->band_max_w : -set->band_min_w;
-            shares->asks[way].most_w[p] = clamp_i32(wish_w, 0, max_i32(band_w, 0));
-            shares->asks[way].why[p] = V2G_REASON_NONE;
-            shares->asks[way].by[p] = V2G_NONE;
+        asks->weight[p] = shares->follows[p] == 0 ? asks->weight[p] : 0;
+        if (shares->follows[p] == 0 && asks->by[p] != V2G_NONE && memory->turn[memory->order[p]].parked == 0) {
+            int32_t wish_w = run->way == V2G_CHARGE ? shares->wish_w[p] : -shares->wish_w[p];
+            asks->most_w[p] = min_i32(max_i32(wish_w, 0), could_w(&run->in->set->evse[memory->order[p]], run->way));
+            asks->why[p] = V2G_REASON_NONE;
+            asks->by[p] = V2G_NONE;
             short_of = true;
         }
     }
     if (short_of) {
-        (void)v2g_share_feeders(config, memory, way, true, shares);
+        (void)v2g_share_feeders(config, memory, run->way, true, shares);
     }
 }
 
@@ -192,23 +193,23 @@ static bool is_short(const struct run *run, const struct v2g_site_state *memory,
     if (shares->asks[way].most_w[p] >= wanted_w) {
         return false;
     }
-    int32_t could_w = way == V2G_CHARGE ? set->band_max_w : -set->band_min_w;
-    if (!shares->follows[p]) {
-        could_w = min_i32(could_w, way == V2G_CHARGE ? shares->wish_w[p] : -shares->wish_w[p]);
+    int32_t most_w = could_w(set, way);
+    if (shares->follows[p] == 0) {
+        most_w = min_i32(most_w, way == V2G_CHARGE ? shares->wish_w[p] : -shares->wish_w[p]);
     }
-    bool wanted = memory->turn[i].parked == 0 && could_w >= least_w;
-    bool asked = !shares->follows[p] || (run->goal_w < 0) == (way == V2G_DISCHARGE);
-    return wanted && asked;
+    bool wanted = memory->turn[i].parked == 0 && most_w >= least_w;
+    return wanted && (shares->follows[p] == 0 || run->way == way);
 }
 
 /* The last in the queue of those that are short; V2G_NONE: nobody is, or too little is there for even one. */
 static uint32_t last_short(const struct run *run, const struct v2g_site_state *memory, const struct v2g_shares *shares,
                            int way) {
     uint32_t last = V2G_NONE;
-    for (uint32_t p = 0; p < run->in->config->evses; p++) {
-        uint32_t turn = memory->turn[memory->order[p]].turn;
-        if (shares->asks[way].most_w[p] < minimum_w(&run->in->config->evse[memory->order[p]], way) &&
-            is_short(run, memory, shares, p, way, 0) && (last == V2G_NONE || turn > memory->turn[memory->order[last]].turn)) {
+    for (uint32_t p = 0; shares->asked[way] && p < run->in->config->evses; p++) {
+        uint32_t i = memory->order[p];
+        if (shares->asks[way].most_w[p] < minimum_w(&run->in->config->evse[i], way) &&
+            is_short(run, memory, shares, p, way, 0) &&
+            (last == V2G_NONE || memory->turn[i].turn > memory->turn[memory->order[last]].turn)) {
             last = p;
         }
     }
@@ -342,8 +343,7 @@ static void forbid_by_grid(const struct v2g_grid_state *state, const struct v2g_
 static struct v2g_proposal propose(const struct run *run, const struct v2g_shares *shares, uint32_t p) {
     const struct v2g_asks *charge = &shares->asks[V2G_CHARGE];
     const struct v2g_asks *discharge = &shares->asks[V2G_DISCHARGE];
-    struct v2g_proposal out = {
-        .share_charge_w = V2G_POWER_MAX_W, .share_discharge_w = V2G_POWER_MAX_W, .option = V2G_PROPOSE_SHARE};
+    struct v2g_proposal out = {.share_charge_w = V2G_POWER_MAX_W, .share_discharge_w = V2G_POWER_MAX_W, .option = run->option};
     if (charge->why[p] != V2G_REASON_NONE) {
         out.share_charge_w = charge->most_w[p];
         out.why_charge = charge->why[p];
@@ -352,15 +352,13 @@ static struct v2g_proposal propose(const struct run *run, const struct v2g_share
         out.share_discharge_w = discharge->most_w[p];
         out.why_discharge = discharge->why[p];
     }
-    if (shares->follows[p]) {
+    if (shares->follows[p] != 0) {
         out.target_w = run->goal_w < 0 ? -discharge->most_w[p] : charge->most_w[p];
     } else if (shares->stands_in[p]) {
         out.target_w = shares->wish_w[p];
         out.why_target = V2G_GRID_FREQUENCY;
         out.option |= V2G_PROPOSE_TARGET;
     }
-    bool back = !is_old(run->in->now_ns, run->grid->ceased_ns, BACK_NS);
-    out.option |= run->grid->offset_q16 != 0 || back ? V2G_PROPOSE_FAST : 0;
     return out;
 }
 
@@ -377,13 +375,24 @@ static int32_t offset_w(const struct v2g_track_in *in, int32_t offset_q16) {
     return sum_w;
 }
 
+static struct run begin(const struct v2g_track_in *in, const struct v2g_grid_state *grid, int64_t goal_w) {
+    bool back = !is_old(in->now_ns, grid->ceased_ns, BACK_NS);
+    bool fast = grid->offset_q16 != 0 || back;
+    return (struct run){.in = in,
+                        .grid = grid,
+                        .goal_w = goal_w,
+                        .way = goal_w < 0 ? V2G_DISCHARGE : V2G_CHARGE,
+                        .live = in->now_ns <= in->plan->lease_ns && (in->image->health & V2G_HEALTH_ON_TIME) != 0,
+                        .option = fast ? V2G_PROPOSE_SHARE | V2G_PROPOSE_FAST : V2G_PROPOSE_SHARE};
+}
+
 static void show(const struct run *run, const struct v2g_site_state *memory, const struct v2g_shares *shares,
                  const struct v2g_grid_seen *seen, struct v2g_site_view *view) {
     view->asked_w = memory->track.asked_w;
     for (uint32_t p = 0; p < run->in->config->evses; p++) {
         const struct v2g_setpoint *set = &run->in->set->evse[memory->order[p]];
-        view->room_charge_w += shares->follows[p] ? set->band_max_w : 0;
-        view->room_discharge_w += shares->follows[p] ? -set->band_min_w : 0;
+        view->room_charge_w += shares->follows[p] != 0 ? set->band_max_w : 0;
+        view->room_discharge_w += shares->follows[p] != 0 ? -set->band_min_w : 0;
         view->parked += memory->turn[memory->order[p]].parked;
     }
     view->present |= seen->known << 1;
@@ -412,7 +421,7 @@ void v2g_site_propose(const struct v2g_config *config, const struct v2g_site_con
     }
     struct v2g_track_in in = {config, site, plan, wish, state, set, image, 0, now_ns};
     in.offset_w = offset_w(&in, memory->grid.offset_q16);
-    struct run run = {&in, &memory->grid, v2g_track(&in, memory, view)};
+    struct run run = begin(&in, &memory->grid, v2g_track(&in, memory, view));
     v2g_share_hold_rooms(config, state, now_ns, memory);
     take_turns(&run, memory, &shares);
     for (uint32_t p = 0; p < config->evses; p++) {

@@ -14,14 +14,15 @@ struct v2g_asks {
 };
 
 struct v2g_shares {
-    struct v2g_asks asks[2];                /* charging, discharging */
-    uint8_t size[V2G_LANES][V2G_MAX_EVSES]; /* sixths of its power on each lane */
-    bool follows[V2G_MAX_EVSES];
-    bool stands_in[V2G_MAX_EVSES]; /* the frequency's wish stands in for the plan's */
-    int32_t wish_w[V2G_MAX_EVSES]; /* of those that don't follow */
+    struct v2g_asks asks[2];                /* charging, discharging; each EVSE asks in one of them */
+    bool asked[2];                          /* somebody does */
+    uint8_t size[V2G_MAX_EVSES][V2G_LANES]; /* sixths of its power on each lane */
+    uint8_t follows[V2G_MAX_EVSES];         /* sixths of its power that count for the site's target: all 6 or 0 */
+    bool stands_in[V2G_MAX_EVSES];          /* the frequency's wish stands in for the plan's */
+    int32_t wish_w[V2G_MAX_EVSES];          /* of those that don't follow */
 };
 
-enum { V2G_CHARGE = 0, V2G_DISCHARGE = 1 };
+enum { V2G_CHARGE = 0, V2G_DISCHARGE = 1, V2G_SIXTHS = 6 };
 
 /* share_out.c */
 void v2g_share_order(const struct v2g_config *config, struct v2g_site_state *memory);
@@ -43,8 +44,5 @@ struct v2g_track_in {
     int64_t now_ns;
 };
 int64_t v2g_track(const struct v2g_track_in *in, struct v2g_site_state *memory, struct v2g_site_view *view);
-
-/* What an EVSE was seen to take, where that is less than it may: the rest is offered to others. */
-int32_t v2g_track_most(const struct v2g_site_state *memory, uint32_t evse, int32_t band_w);
 
 #endif

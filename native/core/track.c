@@ -55,8 +55,8 @@ static void watch_evse(const struct v2g_track_in *in, uint32_t i, struct v2g_sit
     }
     bool settled = is_old(in->now_ns, state->moved_ns, in->site->response_ns[i] + in->site->response_ns[i]);
     if (!settled) {
-        sums->may_rise_w += max_i32(target_w - power_w, 0);
-        sums->may_fall_w += max_i32(power_w - target_w, 0);
+        sums->may_rise_w += clamp_i32(target_w - power_w, 0, V2G_POWER_MAX_W); /* with a base load of 256 EVSEs still 31 bits */
+        sums->may_fall_w += clamp_i32(power_w - target_w, 0, V2G_POWER_MAX_W);
         sums->moving = true;
     }
     int32_t asked_w = target_w < 0 ? -target_w : target_w;
@@ -76,10 +76,6 @@ static void watch_evse(const struct v2g_track_in *in, uint32_t i, struct v2g_sit
     }
     sums->rating_w += evse->rating_charge_w;
     sums->response_ns = sums->response_ns > in->site->response_ns[i] ? sums->response_ns : in->site->response_ns[i];
-}
-
-int32_t v2g_track_most(const struct v2g_site_state *memory, uint32_t evse, int32_t band_w) {
-    return min_i32(band_w, memory->evse[evse].most_w);
 }
 
 /* The grid connection's meter, as the feeder law believes it. */

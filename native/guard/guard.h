@@ -18,7 +18,8 @@
 enum guard_state { GUARD_IDLE, GUARD_ARMED, GUARD_WATCHING, GUARD_FENCING, GUARD_SENDING };
 
 #define GUARD_START_NS   INT64_C(5000000000) /* a process that was accepted has its first cycle by then */
-#define GUARD_LOOK_NS    INT64_C(2000000)    /* the heartbeat is looked at this often */
+#define GUARD_LOOK_NS    INT64_C(2000000)    /* the heartbeat is looked at this often, or 50 times in the time-out, but then */
+#define GUARD_LATEST_NS  INT64_C(10000000)   /* at least this often: each look costs a small machine its time */
 #define GUARD_MAX_PACKET (sizeof(struct v2g_guard_config) + 64)
 
 /* What holds for one gateway process. */
@@ -92,12 +93,16 @@ void guard_devices_step(struct guard *guard, int64_t now_ns);
 bool guard_devices_busy(const struct guard *guard);
 bool guard_fallbacks_good(const struct v2g_guard_config *config);
 
-/* guard_systemd.c: readiness, signs of life, and descriptors that outlive this process (sd_notify(3), FDSTORE). `fd` is the open
- * line to the service manager, -1 without one. */
-int systemd_open(void);
-void systemd_tell(int fd, const char *state);
-void systemd_keep(int fd, const struct guard_peer *peer);
-void systemd_forget(int fd);
+/* guard_systemd.c: readiness, signs of life, and descriptors that outlive this process (sd_notify(3), FDSTORE). */
+struct manager {
+    int fd;     /* the open line to the service manager; -1: there is none */
+    bool deaf;  /* the last thing told was not taken: it has not read for long (a reload of all units) */
+    bool stale; /* its descriptor store is not what it shall be: systemd_keep or systemd_forget once more */
+};
+void systemd_open(struct manager *manager);
+bool systemd_tell(struct manager *manager, const char *state);
+void systemd_keep(struct manager *manager, const struct guard_peer *peer);
+void systemd_forget(struct manager *manager);
 void systemd_take_back(struct guard *guard, const char *socket, int64_t now_ns);
 
 /* State changes are told once, on stderr. */

@@ -1,5 +1,6 @@
 /* systemd's protocol without its library. What is watched lies in the service manager's descriptor store as well, so that a guard
  * that was killed takes it back when it is started again, whether the gateway still lives or not. */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,12 +16,13 @@
 
 enum { FIRST_FD = 3, /* sd_listen_fds(3) */ NAME_BYTES = 16, TELL_TIMEOUT_US = 10000 };
 
-int systemd_open(void) {
+void systemd_open(struct manager *manager) {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const size_t length = path == NULL ? 0 : strlen(path);
+    *manager = (struct manager){.fd = -1};
     if (length == 0 || length >= sizeof address.sun_path)
-        return -1;
+        return;
     memcpy(address.sun_path, path, length);
     if (path[0] == '@')
         address.sun_path[0] = 0;
@@ -32,27 +34,43 @@ int systemd_open(void) {
     if (fd >= 0 &&
         connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) != 0) {
         close(fd);
-        return -1;
+        return;
     }
-    return fd;
+    manager->fd = fd;
 }
 
-void systemd_tell(int fd, const char *state) {
-    if (fd >= 0 && send(fd, state, strlen(state), MSG_NOSIGNAL) < 0)
-        fprintf(stderr, "v2g-guard: the service manager does not listen\n");
+static bool say(struct manager *manager, const struct msghdr *message) {
+    if (manager->fd < 0)
+        return true;
+    const bool deaf = sendmsg(manager->fd, message, MSG_NOSIGNAL) < 0;
+    if (deaf && !manager->deaf)
+        fprintf(stderr,
+                "v2g-guard: the service manager does not listen: %s: it is told again every second; if this stays so, see "
+                "systemctl status: a restart of the guard would begin without what it watched\n",
+                strerror(errno));
+    if (!deaf && manager->deaf)
+        fprintf(stderr, "v2g-guard: the service manager listens again\n");
+    manager->deaf = deaf;
+    return !deaf;
 }
 
-static void forget_one(int fd, const char *name) {
+bool systemd_tell(struct manager *manager, const char *state) {
+    struct iovec part = {.iov_base = (void *)(uintptr_t)state, .iov_len = strlen(state)}; /* sendmsg only reads */
+    return say(manager, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
+}
+
+static bool forget_one(struct manager *manager, const char *name) {
     char text[64];
     snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
-    systemd_tell(fd, text);
+    return systemd_tell(manager, text);
 }
 
 /* FDPOLL=0: a gateway that has ended hangs up its pidfd, and that is when it is needed. */
-static void keep_one(int fd, const char *name, int kept) {
+static bool keep_one(struct manager *manager, const char *name, int kept) {
     char text[64];
     _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof kept)] = {0};
-    forget_one(fd, name);
+    if (!forget_one(manager, name))
+        return false;
     const int length = snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
     struct iovec part = {.iov_base = text, .iov_len = (size_t)length};
     const struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -61,48 +79,49 @@ static void keep_one(int fd, const char *name, int kept) {
     rights->cmsg_type = SCM_RIGHTS;
     rights->cmsg_len = CMSG_LEN(sizeof kept);
     memcpy(CMSG_DATA(rights), &kept, sizeof kept);
-    if (sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
-        fprintf(stderr, "v2g-guard: the service manager does not keep %s: a restart begins without it\n", name);
+    return say(manager, &message);
 }
 
 static void bus_name(char name[NAME_BYTES], uint32_t bus) {
     snprintf(name, NAME_BYTES, "bus%u", bus);
 }
 
-void systemd_keep(int fd, const struct guard_peer *peer) {
-    if (fd < 0)
+/* Each bus of the config is kept; what was kept under the name of another is forgotten. */
+static bool keep_buses(struct manager *manager, const struct guard_peer *peer) {
+    bool told = true;
+    for (uint32_t bus = 0; told && bus < V2G_MAX_BUSES; bus++) {
+        char name[NAME_BYTES];
+        bus_name(name, bus);
+        told = bus < peer->config.can.buses ? keep_one(manager, name, peer->fd[bus]) : forget_one(manager, name);
+    }
+    return told;
+}
+
+/* The config goes first and comes last: without it nothing is taken back. The first thing that isn't taken ends it, for each may
+ * cost TELL_TIMEOUT_US in which nobody watches. */
+void systemd_keep(struct manager *manager, const struct guard_peer *peer) {
+    if (manager->fd < 0)
         return;
     const int config = memfd_create("guard-config", MFD_CLOEXEC);
     if (config < 0 || write(config, &peer->config, sizeof peer->config) != (ssize_t)sizeof peer->config) {
         fprintf(stderr, "v2g-guard: no memory for what a restart would need\n");
     } else {
-        char name[NAME_BYTES];
-        keep_one(fd, "arena", peer->arena_fd);
-        keep_one(fd, "pidfd", peer->pidfd);
-        for (uint32_t bus = 0; bus < V2G_MAX_BUSES; bus++) {
-            bus_name(name, bus);
-            if (bus < peer->config.can.buses)
-                keep_one(fd, name, peer->fd[bus]);
-            else
-                forget_one(fd, name);
-        }
-        keep_one(fd, "config", config); /* last: without it nothing is taken back */
+        manager->stale =
+            !(forget_one(manager, "config") && keep_one(manager, "arena", peer->arena_fd) &&
+              keep_one(manager, "pidfd", peer->pidfd) && keep_buses(manager, peer) && keep_one(manager, "config", config));
     }
     if (config >= 0)
         close(config);
 }
 
-void systemd_forget(int fd) {
-    if (fd < 0)
-        return;
-    char name[NAME_BYTES];
-    forget_one(fd, "config");
-    forget_one(fd, "arena");
-    forget_one(fd, "pidfd");
-    for (uint32_t bus = 0; bus < V2G_MAX_BUSES; bus++) {
+void systemd_forget(struct manager *manager) {
+    bool told = forget_one(manager, "config") && forget_one(manager, "arena") && forget_one(manager, "pidfd");
+    for (uint32_t bus = 0; told && bus < V2G_MAX_BUSES; bus++) {
+        char name[NAME_BYTES];
         bus_name(name, bus);
-        forget_one(fd, name);
+        told = forget_one(manager, name);
     }
+    manager->stale = !told;
 }
 
 /* The descriptor that was kept under this name, or -1. */

@@ -105,6 +105,11 @@ void guard_step(struct guard *guard, int64_t now_ns) {
     }
 }
 
+static int64_t look_period_ns(const struct guard *guard) {
+    const int64_t share_ns = guard->peer.config.timeout_ns / 50;
+    return share_ns < GUARD_LOOK_NS ? GUARD_LOOK_NS : share_ns > GUARD_LATEST_NS ? GUARD_LATEST_NS : share_ns;
+}
+
 int64_t guard_next_ns(const struct guard *guard, int64_t now_ns) {
     switch (guard->state) {
     case GUARD_IDLE:
@@ -116,7 +121,7 @@ int64_t guard_next_ns(const struct guard *guard, int64_t now_ns) {
     case GUARD_FENCING:
         return now_ns + GUARD_LOOK_NS / 4;
     default: {
-        const int64_t look_ns = now_ns + GUARD_LOOK_NS, end_ns = guard->beat_seen_ns + patience_ns(guard);
+        const int64_t look_ns = now_ns + look_period_ns(guard), end_ns = guard->beat_seen_ns + patience_ns(guard);
         return end_ns < look_ns ? end_ns : look_ns;
     }
     }

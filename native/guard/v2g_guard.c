@@ -106,7 +106,7 @@ static void answer(int connection, uint32_t epoch, uint32_t error) {
     send(connection, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void goodbye(struct guard *guard, int manager) {
+static void goodbye(struct guard *guard, struct manager *manager) {
     if (guard->state == GUARD_SENDING || guard->state == GUARD_FENCING)
         return;
     guard_tell("the gateway said goodbye", guard->peer.boot_id, v2g_now_ns() - guard->beat_seen_ns);
@@ -116,7 +116,7 @@ static void goodbye(struct guard *guard, int manager) {
 }
 
 /* Returns false when the connection is over. That alone changes nothing: the heartbeat tells whether the gateway lives. */
-static bool serve(struct guard *guard, int connection, struct received *got, int manager) {
+static bool serve(struct guard *guard, int connection, struct received *got, struct manager *manager) {
     receive(connection, got);
     if (got->size <= 0)
         return got->size < 0 && (errno == EAGAIN || errno == EINTR);
@@ -142,16 +142,21 @@ static bool serve(struct guard *guard, int connection, struct received *got, int
 }
 
 /* Whoever watches the guard: the service manager, and the machine's own watchdog. */
-static void sign_of_life(int manager, int watchdog, int64_t now_ns, int64_t *given_ns) {
+static void sign_of_life(const struct guard *guard, struct manager *manager, int watchdog, int64_t now_ns, int64_t *given_ns) {
     if (now_ns - *given_ns < INT64_C(1000000000))
         return;
     *given_ns = now_ns;
-    systemd_tell(manager, "WATCHDOG=1");
+    if (systemd_tell(manager, "WATCHDOG=1") && manager->stale) {
+        if (guard->state == GUARD_IDLE)
+            systemd_forget(manager);
+        else
+            systemd_keep(manager, &guard->peer);
+    }
     if (watchdog >= 0 && write(watchdog, "1", 1) != 1)
         fprintf(stderr, "v2g-guard: the watchdog does not take its sign of life: %s\n", strerror(errno));
 }
 
-static void run(struct guard *guard, struct received *got, int listener, int watchdog, int manager) {
+static void run(struct guard *guard, struct received *got, int listener, int watchdog, struct manager *manager) {
     int connection = -1;
     int64_t given_ns = 0;
     while (!stopping) {
@@ -174,7 +179,7 @@ static void run(struct guard *guard, struct received *got, int listener, int wat
             connection = accepted >= 0 ? accepted : connection;
         }
         guard_step(guard, v2g_now_ns());
-        sign_of_life(manager, watchdog, now_ns, &given_ns);
+        sign_of_life(guard, manager, watchdog, now_ns, &given_ns);
     }
 }
 
@@ -218,13 +223,14 @@ int main(int argc, char **argv) {
         return fail("watchdog", device,
                     "give the service's group the right to write, and leave out systemd's RuntimeWatchdogSec");
     go_real_time();
-    const int manager = systemd_open();
+    struct manager manager;
+    systemd_open(&manager);
     guard_devices_close(&guard); /* none is open, and each knows it */
     systemd_take_back(&guard, path, v2g_now_ns());
-    systemd_tell(manager, "READY=1");
+    systemd_tell(&manager, "READY=1");
     fprintf(stderr, "v2g-guard: ready at %s\n", path);
-    run(&guard, &got, listener, watchdog, manager);
-    systemd_tell(manager, "STOPPING=1");
+    run(&guard, &got, listener, watchdog, &manager);
+    systemd_tell(&manager, "STOPPING=1");
     if (watchdog >= 0 && write(watchdog, "V", 1) == 1) /* a clean stop disarms it */
         close(watchdog);
     unlink(path);

@@ -86,7 +86,10 @@ struct v2g_modbus_action {
 };
 
 enum v2g_modbus_write_flag {
-    V2G_MODBUS_NONVOLATILE = 1 /* the register wears out: written only when the value changed, and rarely */
+    V2G_MODBUS_NONVOLATILE = 1, /* the register wears out: written only when the value changed, and rarely */
+    /* A sign of life: every min_interval_ns a number that is one higher, as long as the request in its write cell (that of the
+     * setpoint) has not expired; then nothing, so that the device falls back. U16 or U32; it has neither stop nor start. */
+    V2G_MODBUS_HEARTBEAT = 2
 };
 
 /* One register that carries a setpoint. raw = core unit * divisor / multiplier, rounded towards 0. A value outside
@@ -112,7 +115,7 @@ struct v2g_modbus_write {
     int64_t maximum;                  /* core unit */
     int64_t min_interval_ns;          /* between two writes of setpoints; nonvolatile: at least 15 min */
     int64_t refresh_ns;               /* an unchanged value or stop is written again after this; 0: never; nonvolatile: 0 */
-    struct v2g_modbus_action stop;    /* must not be empty */
+    struct v2g_modbus_action stop;    /* must not be empty; of a heartbeat it is */
     struct v2g_modbus_action start;   /* after the first value that follows a stop; may be empty */
 };
 
@@ -222,6 +225,11 @@ void v2g_modbus_stop(struct v2g_modbus_engine *engine);
 
 /* Closes all connections. The thread must not run. */
 void v2g_modbus_close(struct v2g_modbus_engine *engine);
+
+/* For commissioning: nothing is said to this device for `silence_ns`, then it is only read for `look_ns` before setpoints are
+ * written again, so that its values show what it does when nobody speaks. Any thread may ask while the engine's runs. 0, or
+ * -1: no such device, or a time outside 1 ms…1 h. */
+int v2g_modbus_silence(struct v2g_modbus_engine *engine, uint32_t device, int64_t silence_ns, int64_t look_ns);
 
 /* ---- The pure parts, for tests, fuzzers and proofs ---------------------------------------------------------------------- */
 

@@ -55,8 +55,8 @@ struct v2g_rtu_engine;
 int v2g_rtu_check(const struct v2g_modbus_config *config, const struct v2g_rtu_line *line, struct v2g_rtu_schedule *schedule,
                   char *error, size_t error_size);
 
-/* As v2g_modbus_engine_size, _init, _run_once, _start, _stop and _close. The port is opened by the passes, again and again
- * with a growing pause while it is missing. */
+/* As v2g_modbus_engine_size, _init, _run_once, _start, _stop, _close and _silence. The port is opened by the passes, again and
+ * again with a growing pause while it is missing. */
 size_t v2g_rtu_engine_size(void);
 int v2g_rtu_init(struct v2g_rtu_engine *engine, const struct v2g_modbus_config *config, const struct v2g_rtu_line *line,
                  const struct v2g_modbus_memory *memory, char *error, size_t error_size);
@@ -64,6 +64,7 @@ int v2g_rtu_run_once(struct v2g_rtu_engine *engine, int64_t timeout_ns);
 int v2g_rtu_start(struct v2g_rtu_engine *engine, const struct v2g_thread *thread);
 void v2g_rtu_stop(struct v2g_rtu_engine *engine);
 void v2g_rtu_close(struct v2g_rtu_engine *engine);
+int v2g_rtu_silence(struct v2g_rtu_engine *engine, uint32_t device, int64_t silence_ns, int64_t look_ns);
 
 /* ---- The pure parts ----------------------------------------------------------------------------------------------------- */
 

@@ -44,7 +44,7 @@ struct v2g_grid_watch {
 };
 
 /* How power answers the frequency. The answer is a share of rated power, 2^16 is all of it; below nominal it discharges.
- * Curve: from point k on value[k] + slope[k] for each mHz beyond it, up to scale. Step: trigger, hold, re-arm. */
+ * Curve: from point k on value[k] + slope[k] for each mHz beyond it, up to scale. Step: trigger, hold, give back, re-arm. */
 struct v2g_grid_answer {
     int32_t scale_q16;                      /* most that it answers with; 0: this entry is none */
     int32_t from_mhz[V2G_CURVE_POINTS];     /* deviation, rising */
@@ -53,6 +53,8 @@ struct v2g_grid_answer {
     int32_t trigger_mhz;                    /* step: at or below this frequency; 0: a curve */
     int32_t rearm_mhz;                      /* step: at or above this for rearm_ns before it can answer again */
     uint32_t lag_q32;                       /* part of the way to its answer in one cycle; 0: at once */
+    uint32_t back_q32;                      /* the same for its way back to nothing; 0: as lag_q32 */
+    uint32_t reserved;
     int64_t hold_ns;
     int64_t rearm_ns;
 };
@@ -231,8 +233,9 @@ void v2g_grid_step(const struct v2g_grid_config *grid, const struct v2g_grid_see
                    struct v2g_grid_state *state);
 
 /* Weighted, bounded filling: lowers magnitudes `most_w` to min(most, weight * level), the level being the highest at which the sum of
- * size * most / 6 fits `room_w`. Exact to less than 2 W per entry. `size`: sixths of a power that count, 0…6; `weight` >= 1. */
-void v2g_share_fill(uint32_t count, int32_t *most_w, const uint16_t *weight, const uint8_t *size, int64_t room_w);
+ * size * most / 6 fits `room_w`. Exact to 1 W + 2^-8 W per entry. `size`: sixths of a power that count, 0…6; `weight` 0: it
+ * keeps what it has. Returns whether that lowered anything. */
+bool v2g_share_fill(uint32_t count, int32_t *most_w, const uint16_t *weight, const uint8_t *size, int64_t room_w);
 
 /* Step 6. */
 void v2g_site_propose(const struct v2g_config *config, const struct v2g_site_config *site, const struct v2g_plan *plan,

@@ -44,6 +44,7 @@ struct mb_point {
     uint8_t started;   /* the start action was acknowledged since the last stop */
     uint8_t in_flight; /* a write of this point is open */
     uint8_t reserved;
+    uint32_t beats;                         /* of a heartbeat: the number that was sent last */
     uint16_t words[V2G_MODBUS_WRITE_WORDS]; /* last acknowledged value */
     uint16_t read_back;                     /* block index or V2G_MODBUS_NONE */
     int64_t acked_ns;
@@ -62,10 +63,17 @@ struct mb_device {
     bool lost; /* its cells are marked */
     uint32_t poll_number;
     uint32_t failures; /* in a row */
+    int64_t mute_ns;   /* nothing is written before */
     int64_t phase_ns;  /* polls are due at this offset of their period */
     int64_t poll_due_ns;
     struct v2g_modbus_request requests[V2G_MODBUS_MAX_WINDOW];
     struct mb_open open[V2G_MODBUS_MAX_WINDOW];
+};
+
+/* What another thread asks for a device: to be left alone. */
+struct mb_silence {
+    V2G_ATOMIC(int64_t) silence_ns; /* 0: nothing asked */
+    V2G_ATOMIC(int64_t) look_ns;
 };
 
 /* A committed config: reads merged, writes sorted by device. */
@@ -75,6 +83,7 @@ struct mb_bus {
     struct mb_device devices[V2G_MODBUS_MAX_DEVICES];
     struct mb_block blocks[V2G_MODBUS_MAX_REGISTERS];
     struct mb_point points[V2G_MODBUS_MAX_WRITES];
+    struct mb_silence silences[V2G_MODBUS_MAX_DEVICES];
     struct v2g_modbus_config config;
 };
 
@@ -128,5 +137,7 @@ void mb_abandon(struct mb_bus *bus, uint32_t device);
 void mb_drop_request(struct mb_bus *bus, uint32_t device, int slot);
 int64_t mb_backoff_ns(const struct mb_bus *bus, uint32_t device);
 int64_t mb_deadline_ns(const struct mb_bus *bus, uint32_t device);
+int mb_ask_silence(struct mb_bus *bus, uint32_t device, int64_t silence_ns, int64_t look_ns);
+int64_t mb_take_silence(struct mb_bus *bus, uint32_t device, int64_t now_ns);
 
 #endif

@@ -109,7 +109,22 @@ static bool check_write_format(const struct check *check, const struct v2g_modbu
     return within(check, "address", write->address, 0, 65536 - (int64_t)words);
 }
 
+/* A count of the engine's own: nothing of it is scaled, stopped, read back or kept. */
+static bool check_heartbeat(const struct check *check, const struct v2g_modbus_write *write) {
+    const bool counts = (write->function == 6U && write->type == V2G_MODBUS_U16) ||
+                        (write->function == 16U && write->type <= V2G_MODBUS_U32 && write->type != V2G_MODBUS_I16);
+    if (!counts || write->multiplier != 1 || write->divisor != 1 || write->minimum > 0 || write->maximum < UINT16_MAX ||
+        write->never_count != 0U || write->stop.count != 0U || write->start.count != 0U || write->result != V2G_MODBUS_NONE ||
+        write->read_back != V2G_MODBUS_NONE || (write->flags & V2G_MODBUS_NONVOLATILE) != 0U) {
+        return wrong(check, "a heartbeat is a plain count in a U16 or U32, without stop, start, read-back and scale");
+    }
+    return within(check, "min_interval_ns of a heartbeat", write->min_interval_ns, MB_MS, 3600 * MB_S);
+}
+
 static bool check_write_policy(const struct check *check, const struct v2g_modbus_write *write) {
+    if ((write->flags & V2G_MODBUS_HEARTBEAT) != 0U) {
+        return check_heartbeat(check, write);
+    }
     if (!(within(check, "min_interval_ns", write->min_interval_ns, 0, 86400 * MB_S) &&
           within(check, "refresh_ns", write->refresh_ns, 0, 86400 * MB_S) &&
           within(check, "never_count", write->never_count, 0, V2G_MODBUS_NEVER) &&

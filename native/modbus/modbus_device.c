@@ -3,6 +3,8 @@
 
 #include "modbus.h"
 
+static const int64_t SILENCE_MAX_NS = 3600 * MB_S;
+
 /* The first grid point at or after `now`. */
 static int64_t grid_after(int64_t grid_ns, int64_t period_ns, int64_t now_ns) {
     return grid_ns >= now_ns ? grid_ns : grid_ns + (now_ns - grid_ns + period_ns - 1) / period_ns * period_ns;
@@ -104,7 +106,8 @@ static bool next_poll_block(struct mb_bus *bus, uint32_t device, int slot) {
 }
 
 static bool fill_slot(struct mb_bus *bus, uint32_t device, uint32_t kinds, int64_t now_ns, int slot) {
-    return ((kinds & MB_WRITE) != 0U && next_write(bus, device, now_ns, slot)) ||
+    const bool writes = (kinds & MB_WRITE) != 0U && now_ns >= bus->devices[device].mute_ns;
+    return (writes && next_write(bus, device, now_ns, slot)) ||
            ((kinds & MB_READ_BACK) != 0U && next_read_back(bus, device, slot)) ||
            ((kinds & MB_POLL) != 0U && next_poll_block(bus, device, slot));
 }
@@ -264,6 +267,29 @@ void mb_abandon(struct mb_bus *bus, uint32_t device) {
         mark_block(bus, &bus->blocks[i], V2G_QUALITY_STALE_DEVICE);
     }
     dev->lost = true;
+}
+
+/* Asked by another thread; the engine's takes it at its next pass. */
+int mb_ask_silence(struct mb_bus *bus, uint32_t device, int64_t silence_ns, int64_t look_ns) {
+    if (device >= bus->config.device_count || silence_ns < MB_MS || silence_ns > SILENCE_MAX_NS || look_ns < MB_MS ||
+        look_ns > SILENCE_MAX_NS) {
+        return -1;
+    }
+    atomic_store_explicit(&bus->silences[device].look_ns, look_ns, memory_order_relaxed);
+    atomic_store_explicit(&bus->silences[device].silence_ns, silence_ns, memory_order_release);
+    return 0;
+}
+
+/* When the silence that was asked for this device ends; 0: none was. The device counts as lost until then. */
+int64_t mb_take_silence(struct mb_bus *bus, uint32_t device, int64_t now_ns) {
+    struct mb_silence *asked = &bus->silences[device];
+    if (atomic_load_explicit(&asked->silence_ns, memory_order_relaxed) == 0) {
+        return 0;
+    }
+    const int64_t end_ns = now_ns + atomic_exchange_explicit(&asked->silence_ns, 0, memory_order_acquire);
+    mb_abandon(bus, device);
+    bus->devices[device].mute_ns = end_ns + atomic_load_explicit(&asked->look_ns, memory_order_relaxed);
+    return end_ns;
 }
 
 /* The pause after the failures so far: it doubles with each. */

@@ -103,6 +103,7 @@ void mb_plan(struct mb_bus *bus, const struct v2g_modbus_config *config) {
     memcpy(&bus->config, config, offsetof(struct v2g_modbus_config, devices));
     memcpy(bus->config.devices, config->devices, config->device_count * sizeof *config->devices);
     memset(bus->devices, 0, config->device_count * sizeof *bus->devices);
+    memset(bus->silences, 0, config->device_count * sizeof *bus->silences);
     plan_reads(bus, config, block_of);
     plan_writes(bus, config, block_of);
 }

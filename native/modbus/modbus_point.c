@@ -11,11 +11,28 @@ struct wish {
     uint16_t words[V2G_MODBUS_WRITE_WORDS];
 };
 
-static struct wish wish_of(const struct v2g_modbus_write *write, const struct v2g_write_cell *cell, int64_t now_ns) {
+/* The next number, while there is a setpoint that holds. */
+static struct wish beat_of(const struct v2g_modbus_write *write, const struct mb_point *point,
+                           const struct v2g_write_sample *sample, int64_t now_ns) {
+    struct wish wish = {.phase = MB_NOTHING};
+    if (now_ns < sample->valid_until_ns) {
+        const uint32_t most = write->type == V2G_MODBUS_U16 ? UINT16_MAX : UINT32_MAX;
+        wish.value = (int64_t)((point->beats + 1U) & most);
+        wish.count = v2g_modbus_encode(write, wish.value, wish.words);
+        wish.phase = MB_VALUE;
+    }
+    return wish;
+}
+
+static struct wish wish_of(const struct v2g_modbus_write *write, const struct mb_point *point,
+                           const struct v2g_write_cell *cell, int64_t now_ns) {
     struct wish wish = {.phase = MB_NOTHING};
     struct v2g_write_sample sample;
     if (!v2g_write_cell_read(cell, &sample) || sample.seq == 0U) {
         return wish;
+    }
+    if ((write->flags & V2G_MODBUS_HEARTBEAT) != 0U) {
+        return beat_of(write, point, &sample, now_ns);
     }
     wish.phase = MB_STOP;
     if (now_ns < sample.valid_until_ns) {
@@ -83,7 +100,7 @@ bool mb_point_due(struct mb_bus *bus, uint32_t index, int64_t now_ns, struct v2g
     if (point->in_flight != 0U) {
         return false;
     }
-    const struct wish wish = wish_of(write, &bus->memory.write_cells[write->write_cell], now_ns);
+    const struct wish wish = wish_of(write, point, &bus->memory.write_cells[write->write_cell], now_ns);
     const enum mb_phase phase = wish.phase == MB_NOTHING ? MB_NOTHING : phase_due(write, point, &wish, now_ns);
     if (phase == MB_NOTHING) {
         return false;
@@ -101,6 +118,7 @@ bool mb_point_due(struct mb_bus *bus, uint32_t index, int64_t now_ns, struct v2g
 void mb_point_sent(struct mb_bus *bus, const struct mb_open *open, int64_t now_ns) {
     struct mb_point *point = &bus->points[open->index];
     point->in_flight = 1;
+    point->beats = (uint32_t)open->value;
     point->hold_ns = now_ns + bus->config.writes[open->index].min_interval_ns;
 }
 

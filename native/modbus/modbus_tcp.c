@@ -14,9 +14,9 @@
 enum { WAKE_TOKEN = V2G_MODBUS_MAX_DEVICES };
 
 /* Polls begin in slots of this width and as many devices share a slot: enough that one wake-up serves many answers (a wake-up
- * costs about as much as a poll), and few enough that the last of them does not wait for long. */
+ * costs about as much as a poll), and few enough that the last of them waits for about a slot. */
 static const int64_t SLOT_NS = MB_MS;
-enum { SLOT_DEVICES = 64 };
+enum { SLOT_DEVICES = 128 };
 
 int64_t mb_now(void) {
     struct timespec now;
@@ -336,10 +336,24 @@ static int wait_events(struct v2g_modbus_engine *engine, int64_t timeout_ns) {
     return epoll_pwait2(engine->epoll_fd, engine->events, MB_EVENTS, &span, NULL);
 }
 
-/* The wake-up has done its work: the wait is over. */
-static void drain_wake(const struct v2g_modbus_engine *engine) {
+/* Somebody wants a device to be left alone: its connection ends, and the pause is as long as was asked. */
+static void begin_silences(struct v2g_modbus_engine *engine, int64_t now_ns) {
+    for (uint32_t i = 0; i < engine->bus.config.device_count; i++) {
+        const int64_t end_ns = mb_take_silence(&engine->bus, i, now_ns);
+        if (end_ns != 0) {
+            disconnect(&engine->conns[i]);
+            engine->conns[i].until_ns = end_ns;
+            enter(engine, i, V2G_MODBUS_STATE_BACKOFF, now_ns);
+            arm(engine, i);
+        }
+    }
+}
+
+/* Another thread ends the wait: it wants the thread to end, or a device to be left alone. */
+static void take_wake(struct v2g_modbus_engine *engine, int64_t now_ns) {
     uint64_t count = 0;
     (void)!read(engine->thread.wake_fd, &count, sizeof count);
+    begin_silences(engine, now_ns);
 }
 
 /* Answers are taken before deadlines are judged: when the engine itself was late, nobody else is blamed. */
@@ -349,7 +363,7 @@ int v2g_modbus_run_once(struct v2g_modbus_engine *engine, int64_t timeout_ns) {
     for (int i = 0; i < count; i++) {
         const uint32_t token = engine->events[i].data.u32;
         if (token == WAKE_TOKEN) {
-            drain_wake(engine);
+            take_wake(engine, now_ns);
         } else {
             serve(engine, token, engine->events[i].events);
         }
@@ -374,6 +388,12 @@ int v2g_modbus_start(struct v2g_modbus_engine *engine, const struct v2g_thread *
 
 void v2g_modbus_stop(struct v2g_modbus_engine *engine) {
     mb_thread_stop(&engine->thread);
+}
+
+int v2g_modbus_silence(struct v2g_modbus_engine *engine, uint32_t device, int64_t silence_ns, int64_t look_ns) {
+    const int refused = mb_ask_silence(&engine->bus, device, silence_ns, look_ns);
+    mb_thread_wake(&engine->thread);
+    return refused;
 }
 
 /* ---- Life --------------------------------------------------------------------------------------------------------------- */

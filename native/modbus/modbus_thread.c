@@ -20,13 +20,17 @@ int mb_thread_start(struct mb_thread *thread, const struct v2g_thread *wanted, c
     return thread->rt.report.fifo_errno != 0 ? 1 : 0;
 }
 
-void mb_thread_stop(struct mb_thread *thread) {
+void mb_thread_wake(const struct mb_thread *thread) {
     const uint64_t one = 1;
+    (void)!write(thread->wake_fd, &one, sizeof one);
+}
+
+void mb_thread_stop(struct mb_thread *thread) {
     if (!thread->running) {
         return;
     }
     atomic_store_explicit(&thread->ending, true, memory_order_release);
-    (void)!write(thread->wake_fd, &one, sizeof one);
+    mb_thread_wake(thread);
     rt_join(&thread->rt);
     thread->running = false;
 }

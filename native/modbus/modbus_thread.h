@@ -16,6 +16,7 @@ struct mb_thread {
 int mb_thread_start(struct mb_thread *thread, const struct v2g_thread *wanted, const char *name, void (*body)(void *),
                     void *context);
 void mb_thread_stop(struct mb_thread *thread);
+void mb_thread_wake(const struct mb_thread *thread);
 
 static inline bool mb_thread_goes_on(const struct mb_thread *thread) {
     return !atomic_load_explicit(&thread->ending, memory_order_acquire);

@@ -265,6 +265,22 @@ static void deadline(struct v2g_rtu_engine *engine, int64_t now_ns) {
     keep_silence(engine, now_ns, 0);
 }
 
+/* Somebody wants a slave to be left alone. What it may still answer is thrown away. */
+static void begin_silences(struct v2g_rtu_engine *engine, int64_t now_ns) {
+    for (uint32_t i = 0; i < engine->bus.config.device_count; i++) {
+        const int64_t end_ns = mb_take_silence(&engine->bus, i, now_ns);
+        if (end_ns == 0) {
+            continue;
+        }
+        if (engine->phase == RTU_ANSWER && engine->device == i) {
+            keep_silence(engine, now_ns, engine->bus.config.devices[i].reply_timeout_ns);
+        }
+        engine->doubtful[i] = true;
+        engine->until_ns[i] = end_ns;
+        enter(engine, i, V2G_MODBUS_STATE_BACKOFF, now_ns);
+    }
+}
+
 static void begin_polls(struct v2g_rtu_engine *engine, int64_t now_ns) {
     for (uint32_t i = 0; i < engine->bus.config.device_count; i++) {
         if (engine->until_ns[i] != 0 && now_ns >= engine->until_ns[i]) {
@@ -333,6 +349,7 @@ int v2g_rtu_run_once(struct v2g_rtu_engine *engine, int64_t timeout_ns) {
     if (watched[0].revents != 0) {
         uint64_t count;
         (void)!read(engine->thread.wake_fd, &count, sizeof count);
+        begin_silences(engine, mb_now());
     }
     if (ready > 0 && watched[1].revents != 0) {
         receive(engine);
@@ -355,6 +372,12 @@ int v2g_rtu_start(struct v2g_rtu_engine *engine, const struct v2g_thread *thread
 
 void v2g_rtu_stop(struct v2g_rtu_engine *engine) {
     mb_thread_stop(&engine->thread);
+}
+
+int v2g_rtu_silence(struct v2g_rtu_engine *engine, uint32_t device, int64_t silence_ns, int64_t look_ns) {
+    const int refused = mb_ask_silence(&engine->bus, device, silence_ns, look_ns);
+    mb_thread_wake(&engine->thread);
+    return refused;
 }
 
 size_t v2g_rtu_engine_size(void) {

@@ -1,4 +1,4 @@
-/* The safety properties P1–P10 and P14 of one step of enforce(), written once: the random runs, the fuzzer, the hypothesis tests and
+/* The safety properties P1–P7 of one step of enforce(), written once: the random runs, the fuzzer, the hypothesis tests (judge.c) and
  * the provers all include this file. Written from the rules of architecture.md section 6, not from the core: plain 64-bit arithmetic,
  * no function of the core is called. Each property returns true when it holds. */
 #ifndef V2G_PROPERTIES_H
@@ -137,6 +137,18 @@ static inline bool p5_lost(const struct v2g_step *s, uint32_t i) {
     return silent && held && latched && follows;
 }
 
+static inline bool p_failed(const struct v2g_evse_state *state) {
+    uint32_t hot = (((uint32_t)1 << V2G_SENSORS) - 1) * (uint32_t)V2G_LATCH_THERMAL;
+    return (state->latch & (V2G_LATCH_LOST | V2G_LATCH_NOT_FOLLOWING | hot)) != 0;
+}
+
+/* P5: after a fail-safe the first step back is the slow one. */
+static inline bool p5_slow_return(const struct v2g_step *s, uint32_t i) {
+    bool over = p_failed(&s->before->evse[i]) && !p_failed(&s->after->evse[i]);
+    int64_t target_q8 = (int64_t)s->out->evse[i].target_w * 256;
+    return !over || p_max(target_q8, -target_q8) <= s->config->evse[i].ramp_return_q8;
+}
+
 /* Load of a lane by the architecture's rule, in plain arithmetic. */
 static inline int64_t p_load(const struct v2g_evse_config *c, bool balanced, int64_t magnitude_w, uint32_t lane) {
     int64_t count = (c->phases & 1) + (c->phases >> 1 & 1) + (c->phases >> 2 & 1);
@@ -204,7 +216,7 @@ static inline bool p7_not_looser(const struct v2g_setpoints *with, const struct 
     return without->evse[i].band_max_w <= with->evse[i].band_max_w && without->evse[i].band_min_w >= with->evse[i].band_min_w;
 }
 
-/* Everything that can be judged from one step. 0: all hold; else the number of the property (P5 for meters: 105, readiness: 101). */
+/* Everything that can be judged from one step. 0: all hold; else the number of the property (P5 for meters: 105, for the way back: 205; readiness: 101). */
 static inline int v2g_step_violates(const struct v2g_step *s) {
     for (uint32_t i = 0; i < s->config->evses; i++) {
         if (!p1_inside(s, i)) {
@@ -227,6 +239,9 @@ static inline int v2g_step_violates(const struct v2g_step *s) {
         }
         if (!p5_meter(s, i)) {
             return 105;
+        }
+        if (!p5_slow_return(s, i)) {
+            return 205;
         }
     }
     for (uint32_t f = 0; f < s->config->feeders; f++) {

@@ -13,6 +13,12 @@ uint32_t v2g_evse_seal(const struct v2g_evse_config *evse) {
 uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder) {
     return feeder->seal;
 }
+/* The feeders give any part of what is wanted (feeder.c, PART 4). */
+int32_t v2g_feeders_take(const struct v2g_config *config, const struct v2g_evse_config *evse, bool balanced,
+                         struct v2g_work *work, struct v2g_feeder_work *feeders) {
+    (void)config, (void)evse, (void)balanced, (void)feeders;
+    return work->want_w >= 0 ? some(0, work->want_w) : some(work->want_w, 0);
+}
 
 struct v2g_config config;
 struct v2g_plan plan;
@@ -27,7 +33,7 @@ struct v2g_estimate nondet_estimate(void);
 struct v2g_evse_state nondet_evse_state(void);
 struct v2g_proposal nondet_proposal(void);
 struct v2g_feeder_work nondet_feeder_work(void);
-struct spoken nondet_spoken(void);
+struct v2g_work nondet_work(void);
 
 static struct v2g_band some_band(void) {
     return (struct v2g_band){.charge_w = some(0, V2G_POWER_MAX_W), .discharge_w = some(0, V2G_POWER_MAX_W)};
@@ -63,7 +69,7 @@ int main(void) {
 #if PART == 31
     const struct v2g_derate *t = &config.derate[0];
     assume(t->start >= V2G_TEMP_MIN && t->start <= V2G_TEMP_MAX && t->shift >= 0 && t->shift <= 8);
-#else
+#elif PART != 8
     assume(derates_good(&config));
 #endif
     assume(evse_state_good(&before));
@@ -105,6 +111,21 @@ int main(void) {
     was = band;
     row_lockout(&plan.evse[0], &band);
     prove(lowered(&was, &band), "row 7 lowers");
+#elif PART == 8  /* wish, ramp and setpoint */
+    struct v2g_proposal proposal = nondet_proposal();
+    struct v2g_feeder_work feeder = nondet_feeder_work();
+    struct v2g_work work = nondet_work();
+    struct v2g_setpoint out;
+    struct spoken said = spoken(&plan, &plan.evse[0], nondet_uint(), now_ns);
+    work.band = was;
+    choose(&plan, &plan.evse[0], &proposal, &said, &state, &work);
+    prove(work.want_w <= was.charge_w && work.want_w >= -was.discharge_w, "the wish is cut to the band");
+    int32_t ramp_q8 = row_ramp(evse, &plan.evse[0], &proposal, work.want_w, &state);
+    prove(ramp_q8 <= max_i32(work.want_w, 0) * 256 && ramp_q8 >= min_i32(work.want_w, 0) * 256,
+          "the ramp stays inside the wish");
+    decide(&config, &plan, 0, now_ns, &feeder, &work, &state, &out);
+    prove(out.target_w <= was.charge_w && out.target_w >= -was.discharge_w, "the setpoint stays inside the band");
+    prove(out.min_w <= 0 && out.max_w >= 0, "0 is always allowed");
 #elif PART == 31 /* the table and the latch of one sensor, whatever the table's limits are */
     struct v2g_derate *table = &config.derate[0];
     (void)derated_w(table, nondet_int()); /* the bounds checks judge it */

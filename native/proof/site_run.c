@@ -2,7 +2,7 @@
  * rules alone, in plain arithmetic. Prints one JSON line; exit 1 on a violation:
  *
  *   21  a share lies inside the EVSE's interval, and nobody discharges while others charge for the site
- *   22  the shares together are min(target, headroom), to 2 W per EVSE
+ *   22  the shares together are min(target, headroom), to 1 W per EVSE
  *   23  what is shared out of a feeder fits its room, on every lane
  *   24  the order of the EVSEs does not matter
  *   25  more weight never means less power
@@ -75,6 +75,7 @@ static void some_grid(struct adversary *a, struct run *r) {
                                                    .rearm_mhz = grid->nominal_mhz - 50,
                                                    .lag_q32 = one_in(a, 2) ? 0 : any(a),
                                                    .hold_ns = some_ms(a, 0, 2000),
+                                                   .back_q32 = one_in(a, 2) ? 0 : any(a),
                                                    .rearm_ns = some_ms(a, 0, 1000)};
     }
     if (one_in(a, 2)) {
@@ -152,7 +153,7 @@ static int together(const struct run *r, int64_t goal_w) {
     }
     bool grid_cuts = r->memory.grid.service != V2G_GRID_IN || r->site.grid.volt_watt_from_dv != 0;
     bool good =
-        sum_w <= magnitude(goal_w) && (grid_cuts || sum_w >= s_min(magnitude(goal_w), head_w) - 2 * (int64_t)r->config.evses);
+        sum_w <= magnitude(goal_w) && (grid_cuts || sum_w >= s_min(magnitude(goal_w), head_w) - (int64_t)r->config.evses);
     return good ? 0 : 22;
 }
 

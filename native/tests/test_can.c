@@ -1,7 +1,11 @@
 /* CAN tables, CRC and counter. */
 #include "check.h"
 
+#include "../can/can_io.h"
 #include "bench_site.h"
+
+#include <netinet/in.h>
+#include <unistd.h>
 
 static void the_crc_is_sae_j1850(void) {
     /* AUTOSAR Specification of CRC Routines, check value of CRC8 over "123456789": 0x4B. Identifier and bytes 1… stand for it. */
@@ -265,8 +269,59 @@ static void lengths_pages_and_lists_that_do_not_exist_are_refused(void) {
     CHECK_EQ(fault_of(), V2G_CAN_FAULT_SIGNAL + 16);
 }
 
-CHECK_MAIN(CASE(the_crc_of_profile_2_is_crc8h2f), CASE(every_protection_finds_its_own_frames_intact_and_no_changed_bit),
-           CASE(profile_2_counts_to_15), CASE(after_the_deadline_the_first_frame_only_says_where_the_counter_stands),
+/* ---- Sockets ---- */
+
+/* Two ends of a local socket that, as a CAN socket does, stamps what comes and counts what finds it full. */
+static void open_pair(int *from, int *to) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    const int on = 1, little = 4096;
+    *from = socket(AF_INET, SOCK_DGRAM, 0);
+    *to = socket(AF_INET, SOCK_DGRAM, 0);
+    CHECK_EQ(bind(*to, (struct sockaddr *)&address, length), 0);
+    CHECK_EQ(getsockname(*to, (struct sockaddr *)&address, &length), 0);
+    CHECK_EQ(connect(*from, (struct sockaddr *)&address, length), 0);
+    CHECK_EQ(setsockopt(*to, SOL_SOCKET, SO_RCVBUF, &little, sizeof little), 0);
+    CHECK_EQ(setsockopt(*to, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on), 0);
+    CHECK_EQ(setsockopt(*to, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on), 0);
+}
+
+static int64_t read_clock(clockid_t clock) {
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void a_frame_is_as_old_as_its_kernel_stamp_and_lost_frames_are_counted(void) {
+    enum { SENT = 1000, WAIT_MS = 50 };
+    static struct can_io io;
+    const struct can_frame frame = {.can_id = 0x301, .len = 8};
+    int from, to, received = 0;
+    open_pair(&from, &to);
+    for (int i = 0; i < SENT; i++)
+        CHECK_EQ(send(from, &frame, sizeof frame, 0), CAN_MTU);
+    const struct timespec pause = {.tv_nsec = WAIT_MS * 1000000};
+    (void)nanosleep(&pause, NULL);
+    const struct can_clock clock = {.now_ns = read_clock(CLOCK_MONOTONIC), .real_ns = read_clock(CLOCK_REALTIME)};
+    struct can_arrival arrival = {0};
+    for (int n = can_receive(&io, to); n > 0; n = can_receive(&io, to)) {
+        can_arrival(&io, 0, &clock, &arrival);
+        CHECK_EQ(arrival.length, 8);
+        CHECK(clock.now_ns - arrival.acquired_ns >= WAIT_MS * INT64_C(1000000));
+        received += n;
+    }
+    CHECK(received < SENT);
+    CHECK_EQ(send(from, &frame, sizeof frame, 0), CAN_MTU); /* the next frame brings the count */
+    CHECK_EQ(can_receive(&io, to), 1);
+    can_arrival(&io, 0, &clock, &arrival);
+    CHECK(arrival.has_overflow);
+    CHECK_EQ(arrival.overflow, SENT - received);
+    CHECK_EQ(close(from) + close(to), 0);
+}
+
+CHECK_MAIN(CASE(a_frame_is_as_old_as_its_kernel_stamp_and_lost_frames_are_counted), CASE(the_crc_of_profile_2_is_crc8h2f),
+           CASE(every_protection_finds_its_own_frames_intact_and_no_changed_bit), CASE(profile_2_counts_to_15),
+           CASE(after_the_deadline_the_first_frame_only_says_where_the_counter_stands),
            CASE(a_multiplexed_value_comes_only_with_its_page), CASE(a_can_fd_frame_carries_values_in_its_last_byte),
            CASE(lengths_pages_and_lists_that_do_not_exist_are_refused), CASE(the_crc_is_sae_j1850),
            CASE(the_counter_automaton_equals_its_table), CASE(a_command_carries_the_setpoint_rounded_towards_0),

@@ -79,6 +79,33 @@ static void a_code_of_the_device_becomes_state_and_flags(void) {
     bench_close(&b);
 }
 
+/* An engine on another core writes while the cycle already runs. */
+static void what_arrives_while_the_cycle_runs_belongs_to_the_next_one(void) {
+    open_site();
+    tell(STATE, 20);
+    tell(BITS, 0);
+    tell(POWER, 7000);
+    const struct v2g_evse_in *in = seen();
+    const int64_t first_ns = in->acquired_ns[V2G_F_POWER];
+    const int64_t later_ns = b.site.now_ns + SITE_PERIOD_MS * SITE_MS + 1; /* 1 ns after the next cycle begins */
+    v2g_cell_write(&b.arena->cell[STATE], 10, later_ns);
+    v2g_cell_write(&b.arena->cell[BITS], 1, later_ns);
+    v2g_cell_write(&b.arena->cell[POWER], 3000, later_ns);
+    in = seen();
+    CHECK_EQ(b.cycle->live.now_ns, later_ns - 1);
+    CHECK_EQ(in->value[V2G_F_STATE], V2G_STATE_C);
+    CHECK_EQ(in->value[V2G_F_POWER], 7000);
+    CHECK_EQ(in->value[V2G_F_FLAGS] & V2G_FLAG_FAULT, 0);
+    CHECK(known(in, V2G_F_STATE) && known(in, V2G_F_POWER) && known(in, V2G_F_FLAGS));
+    CHECK_EQ(in->acquired_ns[V2G_F_POWER], first_ns);
+    in = seen();
+    CHECK_EQ(in->value[V2G_F_STATE], V2G_STATE_A);
+    CHECK_EQ(in->value[V2G_F_POWER], 3000);
+    CHECK(in->value[V2G_F_FLAGS] & V2G_FLAG_FAULT);
+    CHECK_EQ(in->acquired_ns[V2G_F_POWER], later_ns);
+    bench_close(&b);
+}
+
 static void a_code_that_nobody_knows_is_no_value(void) {
     open_site();
     tell(STATE, 20);
@@ -159,6 +186,7 @@ static void inputs_that_make_no_sense_are_refused(void) {
     bench_close(&b);
 }
 
-CHECK_MAIN(CASE(a_code_of_the_device_becomes_state_and_flags), CASE(a_code_that_nobody_knows_is_no_value),
-           CASE(flags_are_not_known_before_each_part_has_come), CASE(a_phase_carries_a_magnitude),
-           CASE(silence_is_known_only_while_both_registers_hold_what_is_wanted), CASE(inputs_that_make_no_sense_are_refused))
+CHECK_MAIN(CASE(a_code_of_the_device_becomes_state_and_flags), CASE(what_arrives_while_the_cycle_runs_belongs_to_the_next_one),
+           CASE(a_code_that_nobody_knows_is_no_value), CASE(flags_are_not_known_before_each_part_has_come),
+           CASE(a_phase_carries_a_magnitude), CASE(silence_is_known_only_while_both_registers_hold_what_is_wanted),
+           CASE(inputs_that_make_no_sense_are_refused))

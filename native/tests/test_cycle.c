@@ -184,6 +184,13 @@ static void without_the_guard_that_the_config_requires_nothing_flows(void) {
         bench_step(&b);
     }
     CHECK_EQ(b.told_w[0], 11000);
+    const int64_t next_ns = b.site.now_ns + SITE_PERIOD_MS * SITE_MS;
+    atomic_store(&b.arena->guard.seen_ns, next_ns + 1); /* the guard looks while the cycle already runs: it is alive */
+    bench_step(&b);
+    CHECK_EQ(b.told_w[0], 11000);
+    atomic_store(&b.arena->guard.seen_ns, next_ns + 200 * SITE_MS); /* no guard can have looked there */
+    bench_step(&b);
+    CHECK_EQ(b.told_w[0], 0);
     bench_close(&b);
 }
 

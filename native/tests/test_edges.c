@@ -45,10 +45,43 @@ static void a_table_begins_at_its_start(void) {
     CHECK_EQ(s.out.evse[0].band_max_w, s.config.derate[0].limit_w[0]);
 }
 
+static void a_prediction_counts_from_the_start_of_its_table_and_where_every_sensor_has_one(void) {
+    start(1, 22000);
+    s.config.evse[0].derate[V2G_S_CHARGER] = 0;
+    v2g_config_seal(&s.config);
+    forget_estimate();
+    for (int sensor = 0; sensor < V2G_SENSORS; sensor++) {
+        s.image.estimate[0].predicted[sensor] = 700;
+        judge();
+        CHECK_EQ(s.out.evse[0].band_max_w, sensor < V2G_S_CELL ? s.config.derate[0].limit_w[0] : 0);
+    }
+}
+
+static void sensors_that_all_read_colder_than_any_can_are_not_known(void) {
+    start(1, 22000);
+    forget_estimate();
+    for (int sensor = 0; sensor < V2G_SENSORS; sensor++) {
+        in(0)->value[V2G_F_T_CONNECTOR + sensor] = V2G_TEMP_MIN - 1;
+    }
+    judge();
+    CHECK_EQ(s.out.evse[0].reason_max, V2G_THERMAL_SENSOR);
+    CHECK_EQ(s.out.evse[0].band_min_w, 0);
+}
+
+static void a_cell_just_warm_enough_charges_beside_a_hot_connector(void) {
+    start(1, 22000);
+    forget_estimate();
+    in(0)->value[V2G_F_T_CONNECTOR] = 700;
+    in(0)->value[V2G_F_T_CELL_MIN] = s.config.evse[0].cell_cold;
+    judge();
+    CHECK_EQ(s.out.evse[0].band_max_w, s.config.derate[0].limit_w[0]);
+}
+
 static void a_stop_below_the_table_stops_too(void) {
     start(1, 22000);
     s.config.derate[0].stop = 600;
     s.config.derate[0].resume = 550;
+    v2g_config_seal(&s.config);
     forget_estimate();
     in(0)->value[V2G_F_T_CONNECTOR] = 599;
     judge();
@@ -69,6 +102,30 @@ static void a_sensor_at_its_resume_temperature_is_cool(void) {
     CHECK(latched(V2G_LATCH_THERMAL));
     site_run(&s, 20);
     CHECK(!latched(V2G_LATCH_THERMAL));
+    site_step(&s);
+    CHECK_EQ(s.state.evse[0].cool_ns[0], V2G_NEVER); /* the next stop begins its own hold */
+}
+
+static void a_connector_that_warms_up_again_or_is_not_heard_has_to_stay_cool_anew(void) {
+    for (int heard = 0; heard < 2; heard++) {
+        start(1, 0);
+        in(0)->value[V2G_F_T_CONNECTOR] = 900;
+        site_step(&s);
+        in(0)->value[V2G_F_T_CONNECTOR] = 640;
+        site_run(&s, 50000);
+        if (heard != 0) {
+            in(0)->value[V2G_F_T_CONNECTOR] = 651;
+        } else {
+            in(0)->valid &= ~(1u << V2G_F_T_CONNECTOR);
+        }
+        site_step(&s);
+        in(0)->value[V2G_F_T_CONNECTOR] = 640;
+        in(0)->valid |= 1u << V2G_F_T_CONNECTOR;
+        site_run(&s, 60000);
+        CHECK(latched(V2G_LATCH_THERMAL));
+        site_run(&s, 20);
+        CHECK(!latched(V2G_LATCH_THERMAL));
+    }
 }
 
 static void a_full_vehicle_charges_again_below_the_hysteresis_only(void) {
@@ -100,11 +157,23 @@ static void a_doubted_soc_that_admits_to_the_floor_is_believed(void) {
     CHECK_EQ(s.out.evse[0].reason_min, V2G_SOC_UNKNOWN);
 }
 
+static void an_empty_battery_is_at_its_floor_and_not_unknown(void) {
+    start(1, -11000);
+    forget_estimate();
+    in(0)->value[V2G_F_SOC] = 0;
+    judge();
+    CHECK_EQ(s.out.evse[0].reason_min, V2G_ERR_V2G_LIMIT_REACHED);
+    in(0)->value[V2G_F_SOC] = -1;
+    judge();
+    CHECK_EQ(s.out.evse[0].reason_min, V2G_SOC_UNKNOWN);
+}
+
 static void a_lease_holds_in_its_last_nanosecond(void) {
     start(1, 11000);
     s.plan.feeder[0].after_import_w = 9000;
     s.plan.lease_ns = s.plan.evse[0].until_ns = s.plan.feeder[0].until_ns = s.now_ns;
     judge();
+    CHECK_EQ(s.out.evse[0].valid_until_ns, s.now_ns);
     CHECK_EQ(s.out.evse[0].band_max_w, 22000);
     CHECK_EQ(s.state.feeder[0].room_import_w[V2G_LANE_TOTAL], 69000);
     s.now_ns++;
@@ -149,6 +218,45 @@ static void the_slowest_ramp_of_a_plan_is_obeyed_and_a_trace_of_power_is_no_way_
     CHECK_EQ(s.state.evse[0].ramp_q8, 0);
 }
 
+static void a_frequency_service_has_a_ramp_of_its_own_but_not_on_the_way_back_from_a_fail_safe(void) {
+    start(1, 1400);
+    s.state.evse[0].ramp_q8 = 0;
+    s.config.evse[0].ramp_frequency_q8 = 5000 * 256;
+    v2g_config_seal(&s.config);
+    s.image.proposal[0] = (struct v2g_proposal){.option = V2G_PROPOSE_TARGET | V2G_PROPOSE_FAST, .target_w = 11000};
+    judge();
+    CHECK_EQ(s.out.evse[0].target_w, 5000);
+    s.state.evse[0].ramp_q8 = 0;
+    s.state.evse[0].latch |= V2G_LATCH_RETURNING;
+    judge();
+    CHECK_EQ(s.state.evse[0].ramp_q8, s.config.evse[0].ramp_return_q8);
+}
+
+static void a_vehicle_that_gives_1_w_is_spoken_to_in_both_directions(void) {
+    start(1, 11000);
+    in(0)->value[V2G_F_MAX_DISCHARGE] = 1;
+    judge();
+    CHECK_EQ(s.out.evse[0].mode, V2G_MODE_BIDIRECTIONAL);
+    in(0)->value[V2G_F_MAX_DISCHARGE] = 0;
+    judge();
+    CHECK_EQ(s.out.evse[0].mode, V2G_MODE_CHARGE);
+}
+
+static void a_feeder_that_gives_less_is_the_reason_of_that_direction_only(void) {
+    start(1, -11000);
+    s.plan.feeder[0].export_w = 5000;
+    judge();
+    CHECK_EQ(s.out.evse[0].target_w, -5000);
+    CHECK_EQ(s.out.evse[0].reason_min, V2G_SITE_LIMIT);
+    CHECK_EQ(s.out.evse[0].reason_max, V2G_RATING);
+    start(1, 11000);
+    s.plan.feeder[0].import_w = 5000;
+    judge();
+    CHECK_EQ(s.out.evse[0].target_w, 5000);
+    CHECK_EQ(s.out.evse[0].reason_min, V2G_RATING);
+    CHECK_EQ(s.out.evse[0].reason_max, V2G_SITE_LIMIT);
+}
+
 static void exactly_the_device_minimum_is_delivered(void) {
     start(1, 1400);
     CHECK_EQ(s.out.evse[0].target_w, 1400);
@@ -183,10 +291,16 @@ static void a_share_bounds_the_wish_and_names_its_reason(void) {
         uint8_t why;
         int reason;
     } each[] = {
-        {11000, 11000, 11000, V2G_SITE_LIMIT, V2G_REASON_NONE},    {11000, 10999, 10999, V2G_SITE_LIMIT, V2G_SITE_LIMIT},
-        {11000, 5000, 5000, V2G_REASON_COUNT, V2G_FEEDER_LIMIT},   {11000, -1, 0, V2G_SITE_LIMIT, V2G_SITE_LIMIT},
-        {-11000, 11000, -11000, V2G_PHASE_LIMIT, V2G_REASON_NONE}, {-11000, 10999, -10999, V2G_PHASE_LIMIT, V2G_PHASE_LIMIT},
-        {-11000, 5000, -5000, V2G_REASON_COUNT, V2G_FEEDER_LIMIT}, {-11000, -1, 0, V2G_PHASE_LIMIT, V2G_PHASE_LIMIT},
+        {11000, 11000, 11000, V2G_SITE_LIMIT, V2G_REASON_NONE},
+        {11000, 10999, 10999, V2G_SITE_LIMIT, V2G_SITE_LIMIT},
+        {11000, 5000, 5000, V2G_REASON_COUNT, V2G_FEEDER_LIMIT},
+        {11000, -1, 0, V2G_SITE_LIMIT, V2G_SITE_LIMIT},
+        {-11000, 11000, -11000, V2G_PHASE_LIMIT, V2G_REASON_NONE},
+        {-11000, 10999, -10999, V2G_PHASE_LIMIT, V2G_PHASE_LIMIT},
+        {-11000, 5000, -5000, V2G_REASON_COUNT, V2G_FEEDER_LIMIT},
+        {-11000, -1, 0, V2G_PHASE_LIMIT, V2G_PHASE_LIMIT},
+        {1, 0, 0, V2G_SITE_LIMIT, V2G_SITE_LIMIT},
+        {-1, 0, 0, V2G_PHASE_LIMIT, V2G_PHASE_LIMIT},
     };
     for (size_t k = 0; k < sizeof each / sizeof each[0]; k++) {
         bool charging = each[k].wish_w > 0;
@@ -287,6 +401,40 @@ static void a_cold_cell_is_not_charged_and_not_forgotten_when_its_sensor_breaks(
     CHECK_EQ(s.out.evse[0].band_max_w, 0);
 }
 
+static void cells_whose_coldest_is_not_known_charge_as_without_a_sensor(void) {
+    start(1, 22000);
+    forget_estimate();
+    in(0)->valid &= ~(1u << V2G_F_T_CELL_MIN);
+    judge();
+    CHECK_EQ(s.out.evse[0].band_max_w, s.config.evse[0].sensor_lost_charge_w);
+    CHECK_EQ(s.out.evse[0].reason_max, V2G_THERMAL_SENSOR);
+    CHECK_EQ(s.out.evse[0].band_min_w, 0);
+}
+
+static void an_evse_at_0_may_draw_or_give_its_tolerance_and_not_a_watt_more(void) {
+    for (int32_t sign = -1; sign <= 1; sign += 2) {
+        start(1, 0);
+        in(0)->value[V2G_F_POWER] = sign * 500;
+        judge();
+        CHECK_EQ(s.state.evse[0].outside_ns, V2G_NEVER);
+        in(0)->value[V2G_F_POWER] = sign * 501;
+        judge();
+        CHECK_EQ(s.state.evse[0].outside_ns, s.now_ns);
+    }
+}
+
+static void an_evse_that_is_not_heard_is_not_forgiven_for_not_following(void) {
+    start(1, 0);
+    s.state.evse[0].latch |= V2G_LATCH_NOT_FOLLOWING;
+    s.state.evse[0].follow_epoch = s.plan.limits_epoch - 1;
+    in(0)->valid &= ~(1u << V2G_F_POWER);
+    judge();
+    CHECK(latched(V2G_LATCH_NOT_FOLLOWING));
+    in(0)->valid |= 1u << V2G_F_POWER;
+    judge();
+    CHECK(!latched(V2G_LATCH_NOT_FOLLOWING));
+}
+
 static void damage_leaves_nothing_to_ramp_from(void) {
     start(2, 11000);
     s.config.evse[1].rating_charge_w ^= 1;
@@ -338,6 +486,75 @@ static void what_a_phase_really_carries_is_booked_in_both_directions(void) {
 }
 
 /* The second charges 9 kW; the first is told 0 W and yet draws a little on phase 1, which is then full. */
+static void one_that_was_told_to_give_keeps_that_room_until_it_has_confirmed_less(void) {
+    start_without_meter(-11000);
+    s.plan.feeder[0].export_w = 15000;
+    for (int lane = 0; lane < V2G_LANES; lane++) {
+        in(0)->value[lane == V2G_LANE_TOTAL ? V2G_F_POWER : V2G_F_P_L1 + lane] = 0;
+    }
+    s.plan.evse[0].target_w = 0;
+    s.plan.evse[1].target_w = -11000;
+    s.state.evse[1].ramp_q8 = -11000 * 256;
+    judge();
+    CHECK_EQ(s.out.evse[1].target_w, -4000);
+}
+
+static void one_whose_power_is_not_heard_keeps_its_room_in_both_directions(void) {
+    start_without_meter(-11000);
+    s.plan.feeder[0].export_w = 15000;
+    in(0)->valid &= ~(1u << V2G_F_POWER);
+    s.plan.evse[1].target_w = -11000;
+    s.state.evse[1].ramp_q8 = -11000 * 256;
+    judge();
+    CHECK_EQ(s.out.evse[1].target_w, -4000);
+    start_without_meter(0);
+    s.config.evse[0].option &= ~(uint32_t)V2G_EVSE_SILENCE_TESTED; /* it may draw its rating, all of it on one phase */
+    for (int lane = 0; lane < V2G_LANES; lane++) {
+        s.config.feeder[0].base_w[lane] = 0;
+    }
+    v2g_config_seal(&s.config);
+    in(0)->valid &= ~(1u << V2G_F_POWER);
+    s.plan.evse[1].target_w = 11000;
+    s.state.evse[1].ramp_q8 = 11000 * 256;
+    judge();
+    CHECK_EQ(s.out.evse[1].target_w, 3 * (23000 - 22000));
+}
+
+static void what_is_freed_beside_an_overloaded_phase_is_nobody_s_before_it_is_confirmed(void) {
+    start_without_meter(11000);
+    for (int i = 0; i < 2; i++) {
+        s.config.evse[i].phases = 1;
+        s.config.evse[i].phase_count = 1;
+    }
+    s.config.feeder[0].base_w[1] = s.config.feeder[0].import_w[1] + 1;
+    v2g_config_seal(&s.config);
+    s.plan.evse[0].target_w = 0;
+    s.plan.evse[1].target_w = 11000;
+    s.state.evse[1].ramp_q8 = 11000 * 256;
+    judge();
+    CHECK_EQ(s.out.evse[0].target_w, 0);
+    CHECK_EQ(s.out.evse[1].target_w, 15000 - 11000);
+}
+
+static void the_reason_is_the_feeder_that_gave_less_not_one_that_gives_as_much(void) {
+    site_init(&s, 1);
+    s.config.feeders = 2;
+    site_feeder(&s.config.feeder[1], 1001, 0, V2G_NONE, 23000);
+    s.config.feeder[1].import_w[V2G_LANE_TOTAL] = 3000;
+    s.config.feeder[0].meter = V2G_NONE;
+    s.config.feeder[0].import_w[0] = 3000;
+    s.config.feeder[0].base_w[1] = s.config.feeder[0].import_w[1] + 1; /* a phase that it doesn't use is overloaded */
+    s.config.evse[0].feeder = 1;
+    s.config.evse[0].phases = 1;
+    s.config.evse[0].phase_count = 1;
+    v2g_config_seal(&s.config);
+    site_wish(&s, 11000);
+    s.follow = false;
+    site_run(&s, 15000);
+    CHECK_EQ(s.out.evse[0].target_w, 3000);
+    CHECK_EQ(s.out.evse[0].reason, V2G_FEEDER_LIMIT);
+}
+
 static void a_stopped_evse_relieves_the_phase_it_still_loads(void) {
     static const int32_t drawn_w[] = {5000, 1};
     for (int k = 0; k < 2; k++) {
@@ -423,6 +640,28 @@ static void the_last_check_finds_a_single_watt_and_an_uneven_load(void) {
     CHECK(!v2g_setpoints_hold(&s.config, &s.state, &s.out));
 }
 
+static void the_last_check_adds_up_those_on_one_phase_on_every_feeder_of_the_way(void) {
+    for (int top = 0; top < 2; top++) {
+        for (int32_t sign = -1; sign <= 1; sign += 2) {
+            start(2, sign * 11000);
+            s.config.feeders = 2;
+            s.config.feeder[1] = s.config.feeder[0];
+            s.config.feeder[1].parent = 0;
+            s.state.feeder[1] = s.state.feeder[0];
+            for (int i = 0; i < 2; i++) {
+                s.config.evse[i].feeder = 1;
+                s.config.evse[i].phases = 2;
+                s.config.evse[i].phase_count = 1;
+            }
+            struct v2g_feeder_state *room = &s.state.feeder[top];
+            room->room_import_w[1] = room->room_export_w[1] = 22000;
+            CHECK(v2g_setpoints_hold(&s.config, &s.state, &s.out));
+            room->room_import_w[1] = room->room_export_w[1] = 21999;
+            CHECK(!v2g_setpoints_hold(&s.config, &s.state, &s.out));
+        }
+    }
+}
+
 /* ---- Estimate ------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t estimated(void) {
@@ -438,6 +677,10 @@ static void a_connector_as_warm_as_its_alarm_allows_raises_none(void) {
     in(0)->value[V2G_F_T_CONNECTOR] = model + 151;
     CHECK_EQ(estimated() & V2G_ESTIMATE_CONTACT, V2G_ESTIMATE_CONTACT);
     CHECK_EQ(s.image.estimate[0].model_contact, model);
+    s.config.evse[0].contact_alarm = 1;
+    CHECK_EQ(estimated() & V2G_ESTIMATE_CONTACT, V2G_ESTIMATE_CONTACT);
+    s.config.evse[0].contact_alarm = 0; /* none wanted */
+    CHECK_EQ(estimated() & V2G_ESTIMATE_CONTACT, 0);
 }
 
 /* Doubt when the SOC changed by `soc`, `counted_w_ms` flowed, and the capacity is 1 kWh; 0.01 % of it are 360 000 W ms. */
@@ -470,6 +713,27 @@ static void energy_is_counted_from_the_first_soc_that_was_told_even_from_0(void)
     site_run(&s, 1000);
     CHECK_EQ(s.state.estimate[0].anchor_soc, 0);
     CHECK(s.state.estimate[0].counted_w_ms > 0);
+}
+
+static void energy_is_counted_from_a_full_battery_too(void) {
+    start(1, 0);
+    s.state.estimate[0].anchor_soc = -1;
+    in(0)->value[V2G_F_SOC] = V2G_SOC_MAX;
+    v2g_estimate(&s.config, &s.state, &s.image, s.now_ns);
+    CHECK_EQ(s.state.estimate[0].anchor_soc, V2G_SOC_MAX);
+}
+
+static void beyond_twice_the_rating_a_discharge_warms_like_a_charge(void) {
+    start(1, 0);
+    struct v2g_state before = s.state;
+    in(0)->value[V2G_F_POWER] = 100000;
+    v2g_estimate(&s.config, &s.state, &s.image, s.now_ns);
+    int64_t charged_q32 = s.state.estimate[0].cable_q32;
+    s.state = before;
+    in(0)->value[V2G_F_POWER] = -100000;
+    v2g_estimate(&s.config, &s.state, &s.image, s.now_ns);
+    CHECK(charged_q32 > before.estimate[0].cable_q32);
+    CHECK_EQ(s.state.estimate[0].cable_q32, charged_q32);
 }
 
 static void without_a_capacity_no_soc_is_doubted(void) {
@@ -662,22 +926,39 @@ static void a_plan_is_judged_from_its_first_entry_to_its_last(void) {
 }
 
 CHECK_MAIN(
-    CASE(a_table_begins_at_its_start), CASE(a_stop_below_the_table_stops_too), CASE(a_sensor_at_its_resume_temperature_is_cool),
-    CASE(a_full_vehicle_charges_again_below_the_hysteresis_only), CASE(a_doubted_soc_that_admits_to_the_floor_is_believed),
-    CASE(a_lease_holds_in_its_last_nanosecond), CASE(a_stamp_from_the_future_is_old_soon_after_the_machine_started),
+    CASE(a_table_begins_at_its_start), CASE(a_prediction_counts_from_the_start_of_its_table_and_where_every_sensor_has_one),
+    CASE(sensors_that_all_read_colder_than_any_can_are_not_known), CASE(a_cell_just_warm_enough_charges_beside_a_hot_connector),
+    CASE(a_stop_below_the_table_stops_too), CASE(a_sensor_at_its_resume_temperature_is_cool),
+    CASE(a_connector_that_warms_up_again_or_is_not_heard_has_to_stay_cool_anew),
+    CASE(an_empty_battery_is_at_its_floor_and_not_unknown),
+    CASE(a_frequency_service_has_a_ramp_of_its_own_but_not_on_the_way_back_from_a_fail_safe),
+    CASE(a_vehicle_that_gives_1_w_is_spoken_to_in_both_directions), CASE(energy_is_counted_from_a_full_battery_too),
+    CASE(beyond_twice_the_rating_a_discharge_warms_like_a_charge), CASE(a_full_vehicle_charges_again_below_the_hysteresis_only),
+    CASE(a_doubted_soc_that_admits_to_the_floor_is_believed), CASE(a_lease_holds_in_its_last_nanosecond),
+    CASE(a_stamp_from_the_future_is_old_soon_after_the_machine_started),
     CASE(an_soc_has_its_own_age_also_while_the_link_is_half_lost),
     CASE(the_slowest_ramp_of_a_plan_is_obeyed_and_a_trace_of_power_is_no_way_round_0),
-    CASE(exactly_the_device_minimum_is_delivered), CASE(a_vehicle_that_allows_1_w_gets_nothing_where_nothing_is_allowed),
-    CASE(a_load_is_even_up_to_its_tolerance), CASE(a_share_bounds_the_wish_and_names_its_reason),
-    CASE(what_the_grid_asks_for_stands_in_for_the_wish), CASE(without_the_required_guard_nothing_flows_in_either_direction),
-    CASE(a_fault_stops_both_directions), CASE(the_next_vehicle_is_not_taken_to_load_its_phases_evenly),
+    CASE(a_feeder_that_gives_less_is_the_reason_of_that_direction_only), CASE(exactly_the_device_minimum_is_delivered),
+    CASE(a_vehicle_that_allows_1_w_gets_nothing_where_nothing_is_allowed), CASE(a_load_is_even_up_to_its_tolerance),
+    CASE(a_share_bounds_the_wish_and_names_its_reason), CASE(what_the_grid_asks_for_stands_in_for_the_wish),
+    CASE(without_the_required_guard_nothing_flows_in_either_direction), CASE(a_fault_stops_both_directions),
+    CASE(the_next_vehicle_is_not_taken_to_load_its_phases_evenly),
     CASE(a_cold_cell_is_not_charged_and_not_forgotten_when_its_sensor_breaks),
     CASE(a_meter_without_one_of_its_four_values_is_lost), CASE(damage_leaves_nothing_to_ramp_from),
-    CASE(what_a_phase_really_carries_is_booked_in_both_directions), CASE(a_stopped_evse_relieves_the_phase_it_still_loads),
-    CASE(a_full_grid_connection_is_shared_from_eight_levels_below), CASE(a_meter_whose_first_phase_alone_is_old_is_lost),
-    CASE(base_load_drifts_up_to_the_largest_power_there_is),
+    CASE(cells_whose_coldest_is_not_known_charge_as_without_a_sensor),
+    CASE(an_evse_at_0_may_draw_or_give_its_tolerance_and_not_a_watt_more),
+    CASE(an_evse_that_is_not_heard_is_not_forgiven_for_not_following),
+    CASE(what_a_phase_really_carries_is_booked_in_both_directions),
+    CASE(one_that_was_told_to_give_keeps_that_room_until_it_has_confirmed_less),
+    CASE(one_whose_power_is_not_heard_keeps_its_room_in_both_directions),
+    CASE(what_is_freed_beside_an_overloaded_phase_is_nobody_s_before_it_is_confirmed),
+    CASE(the_reason_is_the_feeder_that_gave_less_not_one_that_gives_as_much),
+    CASE(a_stopped_evse_relieves_the_phase_it_still_loads), CASE(a_full_grid_connection_is_shared_from_eight_levels_below),
+    CASE(a_meter_whose_first_phase_alone_is_old_is_lost), CASE(base_load_drifts_up_to_the_largest_power_there_is),
     CASE(without_its_meter_a_feeder_keeps_its_declared_load_below_the_plan),
-    CASE(the_last_check_finds_a_single_watt_and_an_uneven_load), CASE(a_connector_as_warm_as_its_alarm_allows_raises_none),
+    CASE(the_last_check_finds_a_single_watt_and_an_uneven_load),
+    CASE(the_last_check_adds_up_those_on_one_phase_on_every_feeder_of_the_way),
+    CASE(a_connector_as_warm_as_its_alarm_allows_raises_none),
     CASE(an_soc_may_differ_by_its_tolerance_and_a_quarter_of_what_flowed),
     CASE(energy_is_counted_from_the_first_soc_that_was_told_even_from_0), CASE(without_a_capacity_no_soc_is_doubted),
     CASE(each_row_shows_at_its_own_place), CASE(a_wish_of_1_w_ends_at_the_device_minimum_of_charging),

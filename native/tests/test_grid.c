@@ -122,6 +122,19 @@ static void a_voltage_beyond_its_limit_for_its_delay_trips_and_service_is_entere
     CHECK_EQ(s.out.evse[0].target_w, 10000);
 }
 
+static void a_narrow_feeder_binds_below_the_ramp_of_entering_service(void) {
+    charging_site();
+    voltage_dv[1] = 2900;
+    grid_run(200);
+    CHECK_EQ(view.service, V2G_GRID_OUT);
+    voltage_dv[1] = NOMINAL_DV;
+    s.plan.feeder[0].import_w = 5000;
+    grid_run(13000); /* 5 s of waiting, 8 of the ramp's 10: 17 kW */
+    CHECK_EQ(view.service, V2G_GRID_ENTERING);
+    CHECK(s.out.evse[0].target_w > 4500 && s.out.evse[0].target_w <= 5000);
+    CHECK_EQ(s.out.evse[0].reason, V2G_SITE_LIMIT);
+}
+
 static void a_disturbance_while_waiting_begins_the_delay_anew(void) {
     charging_site();
     frequency_mhz = 62500;
@@ -171,6 +184,12 @@ static void of_two_meters_the_one_nearer_to_nominal_counts_and_of_three_the_midd
     }
     CHECK_EQ(view.service, V2G_GRID_IN);
     CHECK_EQ(view.frequency_mhz, 60000);
+    tell_meter(1);
+    s.image.meter[1].value[V2G_M_FREQUENCY] = 60000;
+    frequency_mhz = 57000; /* now the nearer one is the higher one */
+    grid_step();
+    CHECK_EQ(view.frequency_mhz, 60000);
+    frequency_mhz = 63000;
     control.grid.meters = 3;
     control.grid.meter[2] = 2;
     control.grid.age_ns[2] = control.grid.age_ns[0];
@@ -324,6 +343,37 @@ static void a_frequency_service_holds_and_answers_again_only_when_armed(void) {
     CHECK_EQ(view.offset_q16, -32768);
 }
 
+static void a_frequency_service_is_given_back_slowly_and_taken_at_once(void) {
+    open_grid(1);
+    control.grid.trips = 0;
+    control.grid.nominal_mhz = 50000;
+    control.grid.phases = 0;
+    control.grid.answer[0] = (struct v2g_grid_answer){.scale_q16 = 65536,
+                                                      .trigger_mhz = 49700,
+                                                      .rearm_mhz = 49900,
+                                                      .back_q32 = 7152319, /* 1 - exp(-0.01 / 6): 6 s */
+                                                      .hold_ns = 1000 * SITE_MS,
+                                                      .rearm_ns = 2000 * SITE_MS};
+    frequency_mhz = 49690;
+    grid_step();
+    CHECK_EQ(view.offset_q16, -65536);
+    frequency_mhz = 50000; /* it comes back long before: neither the hold nor the way back is shorter for it */
+    grid_run(990);
+    CHECK_EQ(view.offset_q16, -65536);
+    for (int second = 0; second < 6; second++) {
+        int32_t before_q16 = view.offset_q16;
+        grid_run(1000);
+        CHECK(view.offset_q16 > before_q16 && view.offset_q16 - before_q16 <= 65536 / 5); /* at most 20 % a second */
+    }
+    CHECK(view.offset_q16 > -24700 && view.offset_q16 < -23500); /* 1/e is left after 6 s */
+    frequency_mhz = 49690;
+    grid_step();
+    CHECK_EQ(view.offset_q16, -65536);
+    frequency_mhz = 50000;
+    grid_run(130000);
+    CHECK_EQ(view.offset_q16, 0);
+}
+
 static void volt_watt_limits_discharging_at_high_voltage(void) {
     open_grid(1);
     control.grid.volt_watt_from_dv = 2544;
@@ -343,6 +393,7 @@ static void volt_watt_limits_discharging_at_high_voltage(void) {
 }
 
 CHECK_MAIN(CASE(a_voltage_beyond_its_limit_for_its_delay_trips_and_service_is_entered_along_a_ramp),
+           CASE(a_narrow_feeder_binds_below_the_ramp_of_entering_service),
            CASE(a_disturbance_while_waiting_begins_the_delay_anew), CASE(one_bad_sample_never_trips),
            CASE(of_two_meters_the_one_nearer_to_nominal_counts_and_of_three_the_middle_one),
            CASE(momentary_cessation_ends_with_its_cause), CASE(whoever_lost_the_grid_meter_does_not_discharge),
@@ -353,4 +404,4 @@ CHECK_MAIN(CASE(a_voltage_beyond_its_limit_for_its_delay_trips_and_service_is_en
            CASE(droop_turns_a_charging_vehicle_round_and_stays_inside_its_limits),
            CASE(an_open_loop_response_goes_nine_tenths_of_its_way_in_its_time),
            CASE(a_frequency_service_holds_and_answers_again_only_when_armed),
-           CASE(volt_watt_limits_discharging_at_high_voltage))
+           CASE(a_frequency_service_is_given_back_slowly_and_taken_at_once), CASE(volt_watt_limits_discharging_at_high_voltage))

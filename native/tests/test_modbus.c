@@ -429,6 +429,75 @@ static void a_stop_does_not_wait_for_the_interval(void) {
     CHECK_EQ(written(1010), LIMIT | 160);
 }
 
+/* The setpoint of `add_write`, and after it a heartbeat in register 400. */
+static struct v2g_modbus_write *add_heartbeat(void) {
+    struct v2g_modbus_write *beat = add_write();
+    *beat = (struct v2g_modbus_write){.function = 16,
+                                      .type = V2G_MODBUS_U32,
+                                      .address = 400,
+                                      .result = V2G_MODBUS_NONE,
+                                      .read_back = V2G_MODBUS_NONE,
+                                      .flags = V2G_MODBUS_HEARTBEAT,
+                                      .multiplier = 1,
+                                      .divisor = 1,
+                                      .maximum = UINT32_MAX,
+                                      .min_interval_ns = MB_S};
+    return beat;
+}
+
+static void a_heart_beats_as_long_as_a_setpoint_holds(void) {
+    enum { BEAT = 400U << 16 };
+    begin();
+    (void)add_heartbeat();
+    commit();
+    CHECK_EQ(written(0), 0); /* nobody has asked for anything */
+    ask(16000, 2500);
+    CHECK_EQ(written(0), BEAT); /* high word of 1 */
+    CHECK_EQ(bus.points[0].words[1], 1);
+    CHECK_EQ(written(999), 0);
+    CHECK_EQ(written(1000), BEAT);
+    CHECK_EQ(written(2000), BEAT);
+    CHECK_EQ(bus.points[0].words[1], 3);
+    CHECK_EQ(written(3000), 0); /* the setpoint has expired: the device falls back */
+    ask(16000, 9000);
+    bus.points[0].beats = UINT32_MAX;
+    CHECK_EQ(written(4000), BEAT);
+    CHECK_EQ(bus.points[0].words[1], 0);
+}
+
+static void a_heartbeat_with_a_stop_is_refused(void) {
+    begin();
+    add_heartbeat()->stop = (struct v2g_modbus_action){.function = 6, .count = 1};
+    refused_for("write 0: a heartbeat is a plain count");
+    begin();
+    add_heartbeat()->min_interval_ns = 0;
+    refused_for("min_interval_ns of a heartbeat 0");
+}
+
+static void a_device_that_is_left_alone_is_read_before_it_is_written(void) {
+    begin();
+    (void)add_register(0, V2G_MODBUS_U16);
+    (void)add_write();
+    commit();
+    ask(16000, 100000);
+    CHECK_EQ(mb_ask_silence(&bus, 1, MB_S, MB_S), -1);
+    CHECK_EQ(mb_ask_silence(&bus, 0, 0, MB_S), -1);
+    CHECK_EQ(mb_take_silence(&bus, 0, 0), 0);
+    v2g_cell_write(&cells[0], 7, 0);
+    CHECK_EQ(mb_ask_silence(&bus, 0, 5 * MB_S, 2 * MB_S), 0);
+    CHECK_EQ(mb_take_silence(&bus, 0, MB_S), 6 * MB_S);
+    CHECK_EQ(mb_take_silence(&bus, 0, MB_S), 0);
+    CHECK_EQ(cells[0].quality, V2G_QUALITY_STALE_DEVICE);
+    mb_poll_align(&bus, 0, 6 * MB_S);
+    mb_poll_due(&bus, 0, bus.devices[0].poll_due_ns);
+    CHECK_EQ(mb_next_request(&bus, 0, MB_ALL, 6 * MB_S), 0);
+    CHECK_EQ(bus.devices[0].open[0].kind, MB_POLL);
+    mb_abandon(&bus, 0);
+    CHECK_EQ(mb_next_request(&bus, 0, MB_ALL, 7 * MB_S), -1);
+    CHECK_EQ(mb_next_request(&bus, 0, MB_ALL, 8 * MB_S), 0);
+    CHECK_EQ(bus.devices[0].open[0].kind, MB_WRITE);
+}
+
 static void an_expired_setpoint_becomes_a_stop(void) {
     begin();
     (void)add_write();
@@ -610,9 +679,10 @@ CHECK_MAIN(CASE(registers_become_core_units), CASE(floats_become_the_nearest_int
            CASE(no_request_reads_more_than_the_device_gives), CASE(rarely_read_registers_have_requests_of_their_own),
            CASE(a_config_that_cannot_run_is_refused_with_the_place), CASE(a_write_that_could_do_harm_is_refused),
            CASE(nothing_is_written_before_it_is_asked_for), CASE(only_the_newest_setpoint_is_written_and_not_too_often),
-           CASE(a_stop_does_not_wait_for_the_interval), CASE(an_expired_setpoint_becomes_a_stop),
-           CASE(the_stop_is_sent_on_and_on), CASE(a_device_is_started_after_its_limit_is_set),
-           CASE(a_lost_connection_makes_the_setpoint_unknown),
+           CASE(a_heart_beats_as_long_as_a_setpoint_holds), CASE(a_heartbeat_with_a_stop_is_refused),
+           CASE(a_device_that_is_left_alone_is_read_before_it_is_written), CASE(a_stop_does_not_wait_for_the_interval),
+           CASE(an_expired_setpoint_becomes_a_stop), CASE(the_stop_is_sent_on_and_on),
+           CASE(a_device_is_started_after_its_limit_is_set), CASE(a_lost_connection_makes_the_setpoint_unknown),
            CASE(a_nonvolatile_register_is_written_only_when_the_value_changed), CASE(a_refused_stop_is_tried_again_soon),
            CASE(a_poll_that_is_not_done_when_the_next_is_due_is_late_and_keeps_the_grid),
            CASE(rare_registers_are_read_in_their_turn_and_first_after_a_loss), CASE(the_pause_doubles_up_to_its_limit),

@@ -125,3 +125,11 @@ def with_wrong_profile(site: CoreSite) -> Iterator[None]:
     change(site, "profile: sim-meter", "profile: eastron-sdm630-v2")
     with running(site):
         yield
+
+
+@contextmanager
+def with_unplugged_bus(site: CoreSite) -> Iterator[None]:
+    with running(site):
+        site.hub.terminate()
+        site.hub.wait(10)
+        yield

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge.model import catalogue
 from tests.cli.edgectl_program import edgectl_on
-from tests.cli.faults import FAULTS, OWN_FAULTS, Fault, OwnFault, Site, flowing
+from tests.cli.faults import FAULTS, OWN_FAULTS, Fault, OwnFault, Site, flowing, said_by_doctor
 from tests.core.core_site import CoreSite, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -19,11 +20,11 @@ HEAD = """# Faults and what the gateway says of them
 
 Each row was seen: the fault was made at a running site, simulated but for `v2g-edge` itself, and `edgectl` was asked as a
 technician asks. *after* is the time in seconds until `edgectl status` named the cause, the program's own start included; for
-the gateway's own faults from its first answer on.
+the gateway's own faults from its first answer on. The row is that of the [chain](how-it-works.md).
 Written by `python -m tests.cli.fault_table`, last on {machine}; a test keeps the rows complete.
 
-| what is wrong | `edgectl status` names | `edgectl explain`, or for the gateway itself `edgectl doctor`, says | after s |
-|---|---|---|---|
+| row | what is wrong | `edgectl status` names | `edgectl explain evse-1` says | `edgectl doctor`, with the remedy | after s |
+|---|---|---|---|---|---|
 """
 
 
@@ -32,21 +33,25 @@ def site_rows() -> Iterator[str]:
         site = Site(Path(folder))
         try:
             for fault in FAULTS:
-                yield row(fault.title, fault.code, *of_site(site, fault))
+                yield row(str(fault.row), fault.title, fault.code, *of_site(site, fault))
         finally:
             site.close()
 
 
-def of_site(site: Site, fault: Fault) -> tuple[str, float]:
+def of_site(site: Site, fault: Fault) -> tuple[str, str, float]:
     began_s = time.monotonic()
-    site.core.tell(**fault.inject)
+    site.do(fault.inject)
     wait_until(lambda: fault.code in site.codes(), fault.code)
     took_s = time.monotonic() - began_s
     wait_until(lambda: fault.says in flowing(site.edgectl("explain", "evse-1").stdout), fault.says)
-    said = flowing(site.edgectl("explain", "evse-1").stdout)
-    site.core.tell(**fault.clear)
+    said = sentence(flowing(site.edgectl("explain", "evse-1").stdout), fault.says)
+    parts = ("EVSE evse-1: ", f"({fault.code})")
+    wait_until(lambda: said_by_doctor(site.edgectl("doctor", "--json").stdout, parts) != "", "doctor")
+    doctor = said_by_doctor(site.edgectl("doctor", "--json").stdout, parts)
+    for step in fault.clear:
+        site.do(step)
     wait_until(lambda: fault.code not in site.codes() and site.charges(), "all is well again")
-    return sentence(said, fault.says), took_s
+    return said, doctor, took_s
 
 
 def own_row(fault: OwnFault) -> str:
@@ -58,15 +63,13 @@ def own_row(fault: OwnFault) -> str:
                 began_s = time.monotonic()
                 wait_until(lambda: f"! {fault.code}: " in edgectl_on(socket, "status").stdout, fault.code, 60)
                 took_s = time.monotonic() - began_s
-                lines = flowing(edgectl_on(socket, "doctor").stdout)
+                doctor = said_by_doctor(edgectl_on(socket, "doctor", "--json").stdout, fault.doctor)
+                explained = catalogue.find(fault.code)
         finally:
             core.close()
-    found = next(part for part in lines.replace(" ok ", " LOOK ").split("LOOK ") if all_in(part, fault.doctor))
-    return row(fault.title, fault.code, found.strip().replace(str(folder), "…"), took_s)
-
-
-def all_in(text: str, parts: tuple[str, ...]) -> bool:
-    return all(part.removeprefix("LOOK ") in text for part in parts)
+    assert explained is not None
+    said = f"`explain {fault.code}`: {explained.meaning}"
+    return row("–", fault.title, fault.code, said, doctor.replace(str(folder), "…"), took_s)
 
 
 def sentence(text: str, part: str) -> str:
@@ -77,8 +80,8 @@ def sentence(text: str, part: str) -> str:
     return re.split(r" \d [a-z ]+ \*?\d+ W | \d$", line)[0].strip()  # the head of the chain's next row
 
 
-def row(title: str, code: str, said: str, took_s: float) -> str:
-    return f"| {title} | `{code}` | {said} | {took_s:.1f} |\n"
+def row(number: str, title: str, code: str, said: str, doctor: str, took_s: float) -> str:
+    return f"| {number} | {title} | `{code}` | {said} | {doctor} | {took_s:.1f} |\n"
 
 
 def main() -> int:

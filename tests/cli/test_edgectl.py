@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli.client import Client
 from edge.local.server import LocalSettings
 from edge.model import Reason
 from tests.cli.edgectl_program import ROOT, edgectl_on
@@ -93,7 +94,21 @@ def test_an_evse_that_is_not_there_is_a_usage_error_that_names_those_that_are(ap
 
 def test_events_since_a_number(api: Running) -> None:
     lines = edgectl(api, "events", "--since", "4").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["5", "6"]
+    assert [line.split()[0] for line in lines if not line.startswith(" " * 7)] == ["5", "6"]
+    assert max(len(line) for line in lines) <= 80
+
+
+def test_events_of_one_subject_and_only_faults_are_chosen_and_marked_without_colour(api: Running) -> None:
+    told = edgectl(api, "events", "evse-4", "--faults").stdout
+    assert "THERMAL_DERATE" in told and " ! evse-4" in told
+    assert "evse-5" not in told
+    assert edgectl(api, "events", "evse-1", "--faults").stdout == "nothing happened\n"
+
+
+def test_a_time_ago_that_cannot_be_read_is_a_usage_error(api: Running) -> None:
+    result = edgectl(api, "events", "--since", "yesterday")
+    assert result.returncode == 64
+    assert "90s, 10min, 2h, 3d" in result.stderr
 
 
 def test_rt_shows_the_percentiles_and_a_histogram(api: Running) -> None:
@@ -175,7 +190,7 @@ def test_config_diff_says_what_applying_a_change_takes(tmp_path: Path) -> None:
 def test_config_show_fills_in_defaults_and_hides_where_the_key_lies(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text((ROOT / "examples" / "config.yaml").read_text())
-    text = edgectl_on(tmp_path / "none.sock", "config", "show", str(file)).stdout
+    text = edgectl_on(tmp_path / "none.sock", "config", "show", "--redacted", str(file)).stdout
     assert "key: (set)" in text
     assert "min_soc_threshold" in text
 
@@ -187,11 +202,28 @@ def test_exi_is_mounted_here(tmp_path: Path) -> None:
 def test_history_draws_charging_above_and_discharging_below_the_zero_line() -> None:
     from edge.cli.show import history_lines
 
-    document = {"evse": "evse-1", "period_ms": 1000, "power_w": [4000] * 70 + [-4000] * 70, "target_w": [4000] * 140}
+    document = {
+        "evse": "evse-1",
+        "ts": 1_760_000_000_000,
+        "period_ms": 1000,
+        "power_w": [4000] * 69 + [-4000] * 69,
+        "target_w": [4000] * 138,
+        "soc_percent": [50.0] * 138,
+        "connector_c": [None] * 100 + [30.0] * 38,
+        "cable_c": [],
+        "charger_c": [],
+        "cell_max_c": [],
+        "reasons": [{"first": 0, "code": "NONE"}, {"first": 100, "code": "E_STOP"}, {"first": 130, "code": "RAMP"}],
+    }
     lines = history_lines(document)
-    assert lines[1].count("█") == 35 and lines[1].index("█") == 10
-    assert lines[-1].count("█") == 35 and lines[-1].index("█") == 45
+    above, zero = lines[1], next(index for index, line in enumerate(lines) if line.startswith("       0 ┼"))
+    assert above.count("█") == 34 and above.index("█") == 10
+    below = lines[zero + 1]
+    assert below.count("█") == 34 and below.index("█") == 45
+    assert "  SOC       50.0 → 50.0 %     50.0 to 50.0" in lines
+    assert lines[-1].endswith("E_STOP for 30.0s")
     assert max(len(line) for line in lines) <= 80
+    assert len(lines) <= 24
 
 
 def test_history_of_a_gateway_that_has_just_started(api: Running) -> None:
@@ -214,6 +246,27 @@ def test_a_bundle_holds_no_secret() -> None:
 
     key = b"-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----"
     assert redact(b"a " + key + b" b password: hunter2\n") == b"a (redacted) b (redacted)\n"
+    assert redact(b'{"token": "AB CD", "level": "ok"}') == b'{"(redacted), "level": "ok"}'
+
+
+def test_a_bundle_holds_the_end_of_the_log_and_the_config_without_where_keys_lie(
+    api: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge.cli import bundle
+
+    logs = tmp_path / "log"
+    logs.mkdir()
+    (logs / "v2g-edge.jsonl").write_text('{"text": "old"}\n' * 400_000 + '{"text": "newest"}\n')
+    monkeypatch.setattr(bundle, "LOG_FOLDER", logs)
+    output = tmp_path / "bundle.tar.gz"
+    missing = bundle.write_bundle(Client(str(api.settings.socket)), ROOT / "examples" / "config.yaml", output)
+    assert not any(line.startswith(("log/", "config.yaml")) for line in missing)
+    with tarfile.open(output) as archive:
+        parts = {name: archive.extractfile(f"v2g-bundle/{name}") for name in ("log/v2g-edge.jsonl", "config.yaml")}
+        log, config = (part.read() for part in parts.values() if part is not None)
+    assert log.endswith(b'{"text": "newest"}\n')
+    assert len(log) <= bundle.MAX_PART_BYTES
+    assert b"key: (set)" in config
 
 
 def test_the_development_pki_is_made_from_here(tmp_path: Path) -> None:
@@ -240,7 +293,9 @@ def test_status_imports_nothing_heavy(api: Running) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True, env=settings, cwd=ROOT
     )
     loaded = set(result.stderr.split())
-    assert loaded.isdisjoint({"aiohttp", "pydantic", "asyncio", "rich", "edge.local", "cantools", "cffi", "typing_extensions"})
+    ours = {"edge.local", "edge.config", "edge.core", "edge.model", "edge.cli.commission", "edge.cli.bundle"}
+    theirs = {"aiohttp", "pydantic", "rich", "cantools", "cffi", "typing_extensions", "asyncio", "ssl", "http.client", "email"}
+    assert loaded & (ours | theirs) == set()
 
 
 def test_a_large_site_shows_first_what_wants_a_look() -> None:

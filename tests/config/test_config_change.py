@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import Settings, load
-from edge.config.change import Effect, diff, redacted
+from edge.config.change import Effect, diff, without_secrets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -49,7 +49,7 @@ def test_a_new_evse_is_applied_live(tmp_path):
 
 
 def test_shown_settings_do_not_tell_where_the_key_is(tmp_path):
-    shown = redacted(settings_of(tmp_path))
+    shown = without_secrets(settings_of(tmp_path))
     assert shown["uplink"]["key"] == "(set)"
     assert shown["cycle"]["period"] == "10ms"
     assert shown["evses"][0]["min_soc_threshold"] == 40

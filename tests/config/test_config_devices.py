@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from edge.config import load
 from edge.config.check import check
-from edge.config.devices import load_devices
+from edge.config.devices import ACTIVATION_MS, SERVICE_HZ, load_devices
+from edge.config.gridcode import SERVICES
+from edge.config.settings import Service
 
 SITE = """\
 site: {id: site-1}
@@ -169,3 +172,15 @@ def test_a_service_that_meter_and_evse_are_too_slow_for_is_refused(lines, servic
     text = SITE.replace("site: {id: site-1}", f"site: {{id: site-1, grid: {{services: {services}}}}}")
     text += evses(1).replace("rating_w: 11000", f"rating_w: 11000, {reaction}")
     assert any(line.startswith(f"1: {level}site.grid.services[0]: ") and expected in line for line in lines(text)), lines(text)
+
+
+def test_every_service_is_a_known_answer_with_its_activation_time():
+    assert set(SERVICES) == set(ACTIVATION_MS) == set(SERVICE_HZ) == set(get_args(Service))
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name.startswith("nordic")])
+def test_the_nordic_reserve_is_held_long_or_given_back_slowly(name):
+    """5 s with at most 20 % a second on the way back, else 30 s; again within 15 min. [S: Fingrid, Fast Frequency Reserve]"""
+    step = SERVICES[name]
+    assert step.hold_s >= (5 if step.back_s >= 5 else 30)
+    assert step.hold_s + step.back_s + step.rearm_s <= 900

@@ -32,9 +32,9 @@ def site_model(ids: tuple[str, ...] = ("evse-1", "evse-2")) -> SiteModel:
 
 
 class Running:
-    def __init__(self, site: SiteFiles, kept: KeptLatches | None = None) -> None:
+    def __init__(self, site: SiteFiles, kept: KeptLatches | None = None, model: SiteModel | None = None) -> None:
         self.site = site
-        self.arbiter = Arbiter(site_model())
+        self.arbiter = Arbiter(model or site_model())
         self.core = Core(boot_id=1)
         settings = load(site.path)
         self.report = self.core.start(settings, load_devices(settings, site.folder), self.plan(), kept)
@@ -79,8 +79,8 @@ class Running:
 
 
 @contextmanager
-def running(site: SiteFiles, kept: KeptLatches | None = None) -> Iterator[Running]:
-    run = Running(site, kept)
+def running(site: SiteFiles, kept: KeptLatches | None = None, model: SiteModel | None = None) -> Iterator[Running]:
+    run = Running(site, kept, model)
     try:
         yield run
     finally:

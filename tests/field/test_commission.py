@@ -32,9 +32,9 @@ def evse() -> Iterator[RegisterServer]:
 
 def test_a_scan_finds_the_device_and_says_what_it_is(capsys):
     server = RegisterServer(device.memory(40000, device.charger()))
-    assert main([*NO_DAEMON, "commission", "scan", server.place, "--units", "1-2"]) == 0
+    assert main([*NO_DAEMON, "modbus", "scan", server.place, "--units", "1-2"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"{server.place} unit 1  SunSpec 1, 701, 702, 704, 709, 713, 714, 715  ACME V2G 11"
+    assert out[0] == f"{server.place} unit 1  SunSpec 1, 701, 702, 703, 704, 709, 713, 714, 715  ACME V2G 11"
     server.close()
 
 
@@ -44,12 +44,12 @@ def test_a_network_that_is_too_large_is_not_scanned():
 
 
 def test_registers_are_read_as_they_stand(evse, capsys):
-    assert main([*NO_DAEMON, "commission", "read", evse.place, "--address", "110", "--count", "2"]) == 0
+    assert main([*NO_DAEMON, "modbus", "read", evse.place, "--address", "110", "--count", "2"]) == 0
     assert capsys.readouterr().out == "6000 60000   (0x1770 0xea60)\n"
 
 
 def test_a_refused_read_is_told_in_one_line(evse, capsys):
-    assert main([*NO_DAEMON, "commission", "read", evse.place, "--address", "500"]) == 64
+    assert main([*NO_DAEMON, "modbus", "read", evse.place, "--address", "500"]) == 64
     assert "exception 2: illegal address" in capsys.readouterr().err
 
 
@@ -59,6 +59,43 @@ def test_a_probe_raises_the_window_only_as_far_as_the_device_bears(evse, monkeyp
     assert found["window"] == 4
     assert found["reply_ms"]["reads"] == 50
     assert found["refresh_ms"] is None, "nothing moves here"
+    assert found["fallback"] == {"power_w": 6000, "after_ms": 60_000}
+    assert evse.writes == []
+
+
+def test_a_setting_is_written_but_nothing_that_commands_the_device(evse):
+    arguments = {"place": evse.place, "profile": "sim-evse", "address": 111, "value": 2000}
+    assert run("write", arguments) == {"table": "holding", "address": 111, "type": "uint16", "before": 60_000, "after": 2000}
+    for address, kind, what in (
+        (100, "int32", "setpoint"),
+        (99, "int32", "setpoint"),
+        (101, "uint16", "setpoint"),
+        (102, "uint16", "stop"),
+    ):
+        with pytest.raises(CommissionError, match=f"carries the {what} of sim-evse.*edgectl test"):
+            run("write", arguments | {"address": address, "type": kind})
+    assert evse.writes == [(111, [2000])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"address": 111, "value": 70_000}, "70000: a uint16 holds 0 to 65535"),
+        ({"address": 111, "value": -1}, "-1: a uint16 holds"),
+        ({"address": 111, "value": 1, "type": "float32"}, "write an integer"),
+        ({"address": 111, "value": 1, "table": "coil"}, "type bit to a coil"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_not_written(evse, arguments, why):
+    with pytest.raises(CommissionError, match=why):
+        run("write", {"place": evse.place, "profile": "sim-evse", **arguments})
+    assert evse.writes == []
+
+
+def test_raw_writes_go_through_the_gateway_alone(evse, capsys):
+    """Only it knows what carries a setpoint."""
+    assert main([*NO_DAEMON, "modbus", "write", evse.place, "--address", "111", "--value", "1"]) == 3
+    assert "no gateway answers" in capsys.readouterr().err
     assert evse.writes == []
 
 
@@ -82,9 +119,12 @@ def test_a_register_that_is_not_there_is_named(evse, tmp_path):
 def test_a_sunspec_charger_becomes_a_profile_that_verifies(tmp_path, capsys):
     server = RegisterServer(device.memory(40000, device.charger()))
     path = tmp_path / "charger.yaml"
-    command = [*NO_DAEMON, "commission", "sunspec", server.place, "--make", "charger", "--output", str(path)]
+    command = [*NO_DAEMON, "sunspec", "scan", server.place, "--make", "charger", "--output", str(path)]
     assert main([*command, "--grid-profile", "ieee1547-cat2"]) == 2, "trips are missing"
-    assert "709 low-frequency trip" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "  709 low-frequency trip on  stages 56.5/0.16s 58.5/300s" in out
+    assert "differs: 709" not in out
+    assert "differs: 708 high-voltage trip: not there" in out
     assert load_profile(str(path)).kind == "evse"
     found = run("verify", {"place": server.place, "profile": str(path), "write": True})
     assert found["ok"], json.dumps([line for line in found["lines"] if not line["ok"]])
@@ -94,5 +134,5 @@ def test_a_sunspec_charger_becomes_a_profile_that_verifies(tmp_path, capsys):
 
 
 def test_nobody_there_is_one_clear_line(capsys):
-    assert main([*NO_DAEMON, "commission", "verify", "127.0.0.1:1", "--profile", "sim-evse"]) == 64
+    assert main([*NO_DAEMON, "verify", "127.0.0.1:1", "--profile", "sim-evse"]) == 64
     assert "127.0.0.1:1: Connection refused" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_a_range_of_multiplexer_values_without_end_is_told_at_once(tmp_path):
     file.write_bytes(DBC + b"SG_MUL_VAL_ 257 signal multiplexor 0-99999999999;\n")
     with pytest.raises(CanMapError, match="multiplexer value: at most 65535"):
         load_can_device(str(file))
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [("(0,0)", "a scale of 0 leaves nothing"), ("(1e999,0)", "no number that can"), ("(10,1e999)", "no number")],
+)
+@pytest.mark.parametrize("signal", ["target_w", "power_w"])
+def test_a_scale_that_is_no_number_is_told(tmp_path, signal, number, told):
+    """Of a value that is received, and of one that is sent."""
+    text = re.sub(rf"(SG_ {signal} : [^(]*)\([^)]*\)", rf"\g<1>{number}", DBC.decode())
+    assert number in text
+    (tmp_path / "device.dbc").write_text(text)
+    (tmp_path / "device.map.yaml").write_bytes(MAP)
+    with pytest.raises(CanMapError, match=told):
+        load_can_device(f"{tmp_path}/device.dbc").node(1, 230, 10_000_000)
 
 
 EXTREMES = {"empty": b"", "zeros": b"\0" * 100, "words": b"BO_ " * 500, "open": b'VERSION "' + b"a" * 5000}

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import sunspec_device as device
 
-from edge.field import sunspec
+from edge.field import sunspec, sunspec_grid
 from edge.field.modbus_client import Excepted, raw_value
 from edge.field.profile import Profile, load_profile
 
@@ -103,15 +103,59 @@ def test_a_charger_without_an_ev_port_is_refused():
         sunspec.der_profile(reader(device.memory(40000, models)), "charger")
 
 
-def test_grid_functions_are_compared_with_the_config():
-    read = reader(device.memory(40000, [device.common(), device.function(707, True), device.function(705, True)]))
-    found = sunspec.grid_functions(read)
-    assert found == {707: True, 705: True}
-    lines = sunspec.compare_functions(found, "ieee1547-cat2")
-    assert "705 volt-var: on, ieee1547-cat2 wants it off" in lines
-    assert "708 high-voltage trip: not there, ieee1547-cat2 needs it" in lines
-    assert not any(line.startswith("707") for line in lines)
-    assert sunspec.compare_functions(found, "none") == []
+def test_a_charger_that_wants_a_heartbeat_gets_one(tmp_path):
+    memory = device.memory(40000, device.charger())
+    profile = loaded(tmp_path, sunspec.der_profile(reader(memory), "charger"))
+    _, models = sunspec.discover(reader(memory))
+    at = {m.id: m.address for m in models}
+    assert profile.heartbeat is not None
+    assert (profile.heartbeat.address, profile.heartbeat.type, profile.heartbeat.period_ms) == (at[715] + 5, "uint32", 1000)
+    wanted = {r.address: r.value for r in profile.requires}
+    assert (wanted[at[715] + 2], wanted[at[703] + 2]) == (0, 1), "control is remote, and it may enter service"
+    without = [m for m in device.charger() if m[0] != 715]
+    assert loaded(tmp_path, sunspec.der_profile(reader(device.memory(0, without)), "other")).heartbeat is None
+
+
+def functions(*models: list[int]) -> dict[int, sunspec_grid.GridFunction]:
+    read = reader(device.memory(40000, [device.common(), *models]))
+    return sunspec_grid.read_functions(read, sunspec.discover(read)[1])
+
+
+def test_grid_functions_as_the_profile_wants_them_differ_in_nothing():
+    found = functions(*device.ieee1547_cat2())
+    assert sunspec_grid.compare(found, "ieee1547-cat2") == []
+    assert sunspec_grid.compare(found, "none") == []
+    assert found[707].stages == ((0.45, 0.16), (0.7, 10.0))
+    assert found[709].stages == ((56.5, 0.16), (58.5, 300.0))
+    assert found[703].values["delay_s"] == 300
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (device.enter_service(ESDlyTms=60), "703 enter service: delay_s is 60, not 300"),
+        (device.enter_service(ESHzHi=6020), "703 enter service: high_hz is 60.2, not 60.1"),
+        (device.enter_service(ES=0), "703 enter service: off, ieee1547-cat2 wants it on"),
+        (
+            device.trip(707, [(450, 16), (700, 200)]),
+            "707 low-voltage trip: trips at 0.45 after 0.16 s, 0.7 after 2 s; 0.7 after",
+        ),
+        (device.trip(709, [(5650, 16), (5850, 3000)], on=False), "709 low-frequency trip: off, ieee1547-cat2 wants it on"),
+        (device.droop(DbUf=17), "711 frequency droop: deadband_under_hz is 0.017, not 0.036"),
+        (device.function(705, True), "705 volt-var: on, ieee1547-cat2 wants it off"),
+        ([708, 1, 1], "708 high-voltage trip: model 708 ends after 1 registers"),
+    ],
+)
+def test_every_difference_of_a_grid_function_is_named(changed: list[int], line: str):
+    models = [m for m in device.ieee1547_cat2() if m[0] != changed[0]]
+    lines = sunspec_grid.compare(functions(*models, changed), "ieee1547-cat2")
+    assert len(lines) == 1
+    assert lines[0].startswith(line)
+
+
+def test_a_missing_grid_function_is_named():
+    assert "708 high-voltage trip: not there, ieee1547-cat2 needs it" in sunspec_grid.compare(functions(), "ieee1547-cat2")
+    assert sunspec_grid.compare(functions(), "ieee1547-cat3")[0].startswith("703 enter service: not there")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.frame.ci_gates import gates
+from tools.rtbench import modbus
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -19,13 +23,6 @@ def commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return sorted({line for line in lines if line} | set(re.findall(r"`(make [a-z-]+)`", README)))
-
-
-def gates() -> list[str]:
-    """The make targets that .ci/run runs."""
-    found = re.search(r"^gates=\((.*)\)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
-    assert found
-    return found[1].split()
 
 
 def test_the_readme_has_commands() -> None:
@@ -51,6 +48,11 @@ def test_a_command_of_the_readme_is_run_by_ci_or_by_a_test(command: str) -> None
         return
     tests = "".join(path.read_text() for path in [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("hil/**/test_*.py")])
     assert f'"{program}", "{arguments[0]}"' in tests if arguments else f'"{program}"' in tests, f"nothing runs `{command}`"
+
+
+def test_the_figures_of_modbus_are_those_that_were_measured() -> None:
+    page = modbus.PAGE.read_text()
+    assert modbus.renewed(page, json.loads(modbus.FIGURES.read_text())) == page, "run python -m tools.rtbench.modbus"
 
 
 def test_each_folder_and_link_of_the_readme_is_there() -> None:

@@ -36,7 +36,7 @@ def test_a_reason_names_the_evse_and_both_powers():
     said = words(event(EventKind.REASON, Reason.NONE, Reason.ERR_V2G_LIMIT_REACHED, 0, 0, 0, -5000), IDS)
     assert said is not None
     subject, code, text, level = said
-    assert (subject, code, level) == ("evse-1", "ERR_V2G_LIMIT_REACHED", "degraded")
+    assert (subject, code, level) == ("evse-1", "ERR_V2G_LIMIT_REACHED", "ok")
     assert "-5000 W" in text
 
 

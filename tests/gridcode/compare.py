@@ -1,9 +1,11 @@
-"""The core's grid rules against what OpenDER made of the same traces: `python -m tests.gridcode.compare FILE` (JSON lines).
+"""The core's grid rules against what OpenDER made of the same traces: `python -m tests.gridcode.compare FILE [COMMITTED]`.
+
+The files hold JSON lines (.xz); COMMITTED must hold the same ones.
 
 Every difference has one of these explanations, or it is a fault:
 
-* `edge`: the excursion ended within one sample of a trip's delay. OpenDER counts the first sample's whole step, the core counts
-  from the sample's stamp, so one trips and the other just doesn't.
+* `edge`: where the two first differ, the grid stayed as it was for just the length of some delay. OpenDER counts the first
+  sample's whole step, the core counts from the sample's stamp, so one trips (or enters service) and the other just doesn't.
 * `confirm`: the core wants three samples that agree before it trips or ceases (one bad sample never trips), OpenDER wants one.
 * `inverter`: OpenDER stops at once in the zones where category I and II inverters may or must cease; the gateway leaves that
   to the certified inverter and trips by its table.
@@ -12,12 +14,12 @@ Every difference has one of these explanations, or it is a fault:
 from __future__ import annotations
 
 import json
+import lzma
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
+from itertools import accumulate, pairwise, zip_longest
 from typing import Any
 
 from edge.config.derive import FULL_RESPONSE
@@ -93,13 +95,14 @@ def entries(flags: list[bool]) -> list[int]:
     return [i for i, flag in enumerate(flags) if flag and (i == 0 or not flags[i - 1])]
 
 
-def is_edge(trace: dict[str, Any]) -> bool:
-    """Some excursion lasted as long as some delay, within a step."""
-    at_limits = {**SETTINGS[trace["category"]], **{name: delay_s for name, (_, delay_s) in FREQUENCY.items()}}
-    lengths = [count * STEP_S for count, voltage, frequency in trace["segments"] if voltage != 1.0 or frequency != 60.0]
-    lengths += [count * STEP_S for count, voltage, frequency in trace["segments"] if voltage == 1.0 and frequency == 60.0]
-    delays = [*at_limits.values(), ENTER_DELAY_S]
-    return any(abs(length - delay_s) <= CONFIRM_STEPS * STEP_S + 1e-9 for length in lengths for delay_s in delays)
+def is_edge(trace: dict[str, Any], at: int) -> bool:
+    """What the grid did at step `at` lasted as long as some delay, to within the samples that confirm it."""
+    ends = accumulate(count for count, _, _ in trace["segments"])
+    count, voltage, frequency = next(each for each, end in zip(trace["segments"], ends, strict=True) if at < end)
+    delays = [ENTER_DELAY_S]
+    if voltage != 1.0 or frequency != 60.0:
+        delays = [*SETTINGS[trace["category"]].values(), *(delay_s for _, delay_s in FREQUENCY.values())]
+    return any(abs(count * STEP_S - delay_s) <= CONFIRM_STEPS * STEP_S + 1e-9 for delay_s in delays)
 
 
 def close(ours: list[int], theirs: list[int]) -> bool:
@@ -115,7 +118,8 @@ def compare(trace: dict[str, Any]) -> Counter[str]:
     ours = [step.tripped for step in steps]
     if ours != theirs:
         same = close(entries(ours), entries(theirs)) and close(entries([not f for f in ours]), entries([not f for f in theirs]))
-        found["confirm" if same else "edge" if is_edge(trace) else "unexplained"] += 1
+        first = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        found["confirm" if same else "edge" if is_edge(trace, first) else "unexplained"] += 1
     stopped = {"Cease to Energize", "Permissive Operation"}
     if any(status in stopped for status in statuses):
         found["inverter"] += 1
@@ -154,12 +158,17 @@ def compare_all(lines: Iterable[str]) -> tuple[int, Counter[str]]:
     return total, found
 
 
-def main(path: str) -> int:
-    with Path(path).open() as file:
-        total, found = compare_all(file)
-    print(json.dumps({"traces": total, "differences": dict(found)}))
-    return 1 if found["unexplained"] else 0
+def main(path: str, committed: str | None) -> int:
+    with lzma.open(path, "rt") as file:
+        lines = file.readlines()
+    total, found = compare_all(lines)
+    figures: dict[str, Any] = {"traces": total, "differences": dict(found), "unexplained": found["unexplained"]}
+    if committed is not None:
+        with lzma.open(committed, "rt") as file:
+            figures["committed_traces_changed"] = sum(old != new for old, new in zip_longest(file, lines))
+    print(json.dumps(figures))
+    return 1 if found["unexplained"] or figures.get("committed_traces_changed") else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))

@@ -1,16 +1,18 @@
-"""Random grid traces answered by EPRI's OpenDER, an independent model of IEEE 1547-2018: `make_vectors.py COUNT SEED > FILE`.
+"""Random grid traces answered by EPRI's OpenDER, an independent model of IEEE 1547-2018: `make_vectors.py COUNT SEED FILE.xz`.
 
-Runs in an environment of its own (`pip install opender`), because OpenDER needs pandas and matplotlib. One JSON line per
-trace: category, segments of (steps, voltage pu, frequency Hz), and what OpenDER made of it. Long delays are shortened (SCALED)
-so that a trace is short; both models get the same settings.
+Runs in an environment of its own (tests/gridcode/opender makes it), because OpenDER needs pandas and matplotlib. One JSON line
+per trace: category, segments of (steps, voltage pu, frequency Hz), and what OpenDER made of it. Long delays are shortened
+(SCALED) so that a trace is short; both models get the same settings.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import lzma
 import random
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 STEP_S = 0.05
@@ -87,7 +89,7 @@ def answer(category: str, segments: list[tuple[int, float, float]], demand: floa
     return {"statuses": statuses, "powers": powers[::10]}
 
 
-def main(count: int, seed: int) -> None:
+def traces(count: int, seed: int) -> Iterator[str]:
     logging.disable(logging.WARNING)  # OpenDER remarks that SCALED delays are outside the standard's ranges
     random_ = random.Random(seed)
     for k in range(count):
@@ -98,8 +100,9 @@ def main(count: int, seed: int) -> None:
         answered = answer(category, segments, demand)
         if not droop_only:
             del answered["powers"]
-        print(json.dumps({"category": category, "demand": demand, "segments": segments, **answered}))
+        yield json.dumps({"category": category, "demand": demand, "segments": segments, **answered}) + "\n"
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    with lzma.open(sys.argv[3], "wt") as file:
+        file.writelines(traces(int(sys.argv[1]), int(sys.argv[2])))

@@ -84,3 +84,32 @@ def test_a_guard_that_was_away_sends_nothing_beside_a_gateway_that_was_started_m
             wait_until(lambda: len(bus.frames) > seen + 100, "a second of commands")
             assert all(f.mode != 0 for f in bus.frames[seen:]), "the guard never sent"
         assert "another gateway was started meanwhile" in manager.stop()
+
+
+def test_a_service_manager_that_does_not_read_is_told_again_and_costs_no_watching(core_site: CoreSite) -> None:
+    """As in a long daemon-reload: one line, no flood; the gateway is watched meanwhile, and kept when it reads again."""
+    with managed(core_site) as manager, watching(core_site) as bus:
+        manager.start()
+        wait_until(lambda: "READY=1" in manager.said, "the guard is ready")
+        manager.listen(False)
+        with gateway(core_site, core_site.folder / "guard.sock", 111) as process:
+            wait_until(bus.discharging, "evse-1 is discharged")
+            wait_until(lambda: "does not listen" in manager.told(), "the socket is full")
+            wait_until(lambda: len(bus.frames) > 300, "three seconds of commands")
+            assert "config" not in manager.store
+            assert manager.told().count("\n") <= 3, "ready, watching, not listening"
+            manager.listen(True)
+            wait_until(lambda: set(manager.store) == {"arena", "pidfd", "bus0", "config"}, "the store is filled")
+            process.kill()
+            wait_until(lambda: bus.frames[-1].mode == 0, "the guard takes over")
+        assert manager.told().count("listen") == 2, manager.told()
+
+
+def test_a_gateway_whose_guard_is_there_tells_it_once(core_site: CoreSite) -> None:
+    """To look whether the line stands must neither wait nor end it: what is kept is told for one commit, not for each look."""
+    with managed(core_site) as manager, watching(core_site) as bus:
+        manager.start()
+        wait_until(lambda: "READY=1" in manager.said, "the guard is ready")
+        with gateway(core_site, core_site.folder / "guard.sock", 121):
+            wait_until(lambda: len(bus.frames) > 500, "five seconds of commands, some fifty looks")
+            assert manager.said.count("FDSTORE=1") == 4, "arena, pidfd, bus0, config"

@@ -12,7 +12,7 @@ from v2g_sim import frames
 from v2g_sim.canhub import HubBus
 from v2g_sim.frames import Flag, Mode, State
 
-from hil.oracle import NotSeen, Oracle
+from hil.oracle import Command, NotSeen, Oracle, without_returns
 from hil.rig import bus_settings
 from hil.site import METERS, site_document, write_yaml
 
@@ -108,3 +108,17 @@ def test_a_setpoint_beyond_the_rating_is_counted(watched: tuple[Oracle, Player])
     oracle, player = watched
     player.command(30_000)
     oracle.wait(lambda: oracle.summary()["setpoints_beyond_limit"] > 0, 5, "the breach")
+
+
+@pytest.mark.parametrize(
+    ("told_w", "left_w"),
+    [
+        ([20_000, 15_000, 7_000, 0, 0], [20_000, 15_000, 7_000, 0, 0]),
+        ([20_000, 0, 0, 900, 1_900, 1_900, 1_200, 0], [20_000, 1_200, 0]),
+        ([20_000, 0, 900, 0, 900, 20_000, 19_000, 0], [20_000, 19_000, 0]),
+        ([9_000, 7_000, 8_000, 0], [9_000, 7_000, 8_000, 0]),
+    ],
+)
+def test_a_stop_taken_back_is_left_out_with_its_way_up_and_any_other_rise_stays(told_w: list[int], left_w: list[int]) -> None:
+    commands = [Command(float(at), at % 15, watts, 0, watts) for at, watts in enumerate(told_w)]
+    assert [command.target_w for command in without_returns(commands)] == left_w

@@ -18,9 +18,21 @@ CORE = site().core
 
 
 def test_a_healthy_site_needs_no_remedy() -> None:
-    document = doctor.doctor_doc(site(), HOST)
+    document = doctor.doctor_doc(replace(site(), evses=site().evses[:2]), HOST)
     assert document["level"] == "ok"
     assert [check["remedy"] for check in document["checks"] if check["remedy"]] == []
+
+
+def test_each_reason_that_holds_an_evse_back_is_named_with_its_remedy() -> None:
+    first, *found = doctor.check_evses(site())
+    assert first["text"].startswith("2 of 6 are told what is asked of them")
+    assert [(check["name"], check["level"], check["text"].split("(")[1].split(")")[0]) for check in found] == [
+        ("EVSE evse-3", "ok", "ERR_V2G_LIMIT_REACHED"),
+        ("EVSE evse-4", "degraded", "THERMAL_DERATE"),
+        ("EVSE evse-5", "degraded", "EVSE_LOST"),
+        ("EVSE evse-6", "ok", "LOCKOUT"),
+    ]
+    assert all(check["remedy"] for check in found)
 
 
 def test_a_kernel_without_preempt_rt_is_named() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from edge.local import builders, documents, view
+from edge.local import builders, docs, documents, view
 from edge.local.doctor import doctor_doc
 from edge.local.explain import find_next, row_findings
 from edge.local.history import History
@@ -103,16 +103,16 @@ def test_flags_and_latches_stand_in_the_order_of_the_data_sheet() -> None:
 
 def test_a_value_says_how_old_it_is_and_whether_it_may_be_believed() -> None:
     info = view.EVSE_FIELDS[3]
-    fresh = builders.value_doc(reading(6320, 5, 900, 60), info, NOW_NS)
+    fresh = builders.value_doc(reading(6320, 5, 900, 60), info, NOW_NS, NOW_NS)
     assert fresh == {"value": 63.2, "unit": "%", "age_ms": 5, "changed_ms": 900, "limit_ms": 60, "quality": "good"}
-    assert builders.value_doc(reading(6320, 61, limit_ms=60), info, NOW_NS)["quality"] == "stale"
-    assert builders.value_doc(reading(None, 5, limit_ms=60), info, NOW_NS)["quality"] == "invalid"
-    assert builders.value_doc(view.Reading(None, None, None), info, NOW_NS)["quality"] == "missing"
-    assert builders.value_doc(replace(reading(1, 5), frozen=True), info, NOW_NS)["quality"] == "frozen"
+    assert builders.value_doc(reading(6320, 61, limit_ms=60), info, NOW_NS, NOW_NS)["quality"] == "stale"
+    assert builders.value_doc(reading(None, 5, limit_ms=60), info, NOW_NS, NOW_NS)["quality"] == "invalid"
+    assert builders.value_doc(view.Reading(None, None, None), info, NOW_NS, NOW_NS)["quality"] == "missing"
+    assert builders.value_doc(replace(reading(1, 5), frozen=True), info, NOW_NS, NOW_NS)["quality"] == "frozen"
 
 
 def test_a_value_stamped_in_the_future_is_not_believed() -> None:
-    assert builders.value_doc(reading(6320, -10, limit_ms=60), view.EVSE_FIELDS[3], NOW_NS)["quality"] == "stale"
+    assert builders.value_doc(reading(6320, -10, limit_ms=60), view.EVSE_FIELDS[3], NOW_NS, NOW_NS)["quality"] == "stale"
 
 
 def answer(**facts: Any) -> documents.AnswerDoc:
@@ -276,3 +276,25 @@ def test_who_is_at_the_reserve_of_a_departure_reads_so_and_not_the_floor(reserve
     assert find_next(floor, one, site()) == says
     facts = row_findings(2, [floor], one, site()).facts
     assert any("reserve" in fact for fact in facts) is (reserve > 3_000)
+
+
+def test_the_reference_of_the_documents_is_current() -> None:
+    page = docs.PAGE.read_text()
+    assert docs.renewed(page) == page, "run python -m edge.local.docs"
+
+
+def test_the_history_knows_what_came_within_the_second_and_nothing_older() -> None:
+    kept = History()
+    for age_ms in (5, 900, 1100):
+        kept.add(replace(site(), evses=[evse("evse-1", "row-a", readings=readings(age_ms, power=8000))]))
+    document = kept.document("evse-1", site())
+    assert document["power_w"] == [8000, 8000, None]
+    assert document["reasons"] == [{"first": 0, "code": "NONE"}]
+
+
+def test_a_look_between_two_cycles_does_not_call_old_what_the_core_took_for_good() -> None:
+    at_the_limit = replace(site(), evses=[evse("evse-1", "row-a", readings=readings(63))])
+    power = builders.status_doc(at_the_limit)["evses"][0]["values"]["power"]
+    assert (power["age_ms"], power["limit_ms"], power["quality"]) == (63, 60, "good"), "the last cycle ended 4 ms ago"
+    stopped = replace(at_the_limit, core=replace(at_the_limit.core, heartbeat_ns=NOW_NS - 600 * MS))
+    assert builders.status_doc(stopped)["evses"][0]["values"]["power"]["quality"] == "stale"

@@ -76,9 +76,10 @@ async def test_each_card_says_what_binds_how_old_and_what_next(api: Running, pag
     await page.open(address(api.settings))
     await page.until(READY)
     text = await page.run(card("evse-3", "dl"))
-    assert text.startswith("bindsSOC floorage")
+    assert text.startswith("bindsSOC floormaydischarge 11.0 kW (SOC floor), charge 22.0 kW (rating)ageheard ")
     assert text.endswith("nextdischarge again at SOC 32.0 % (now 30.4 %)")
     assert await page.run(card("evse-2", ".power")) == "8.0 kW discharging"
+    assert await page.run(card("evse-6", ".pill")) == "LOCKED", "not simply OK"
 
 
 async def test_an_old_power_of_a_feeder_is_not_shown_as_if_it_were_known(api: Running, page: Browser) -> None:
@@ -114,12 +115,65 @@ async def test_a_fault_appears_with_its_reason_while_one_watches(api: Running, p
     await page.until("document.querySelector('#events li').textContent.includes('emergency stop pressed')")
 
 
+async def press(page: Browser, key: str, code: int, text: str = "") -> None:
+    for kind in ("keyDown", "keyUp"):
+        await page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
+
+
+async def test_a_curve_has_axes_and_is_read_out_by_keyboard_and_mouse(api: Running, page: Browser) -> None:
+    await page.open(address(api.settings))
+    await page.until(READY)
+    readout = card("evse-2", ".readout")
+    await page.run("document.querySelector('#card-evse-2 .plot').scrollIntoView({block: 'center'})")
+    await page.until(f"{readout}.startsWith('now: measured −8.0 kW · told −8.0 kW · allowed −11.0 kW … 22.0 kW')")
+    numbers = await page.run("[...document.querySelectorAll('#card-evse-2 .chart text')].map((node) => node.textContent)")
+    assert {"−10", "0", "10", "20"} <= set(numbers)
+    assert "power, kW (charging is positive)" in numbers
+    await page.until("document.querySelector('#card-evse-2 .plot').getAttribute('aria-valuemax') > 3")
+    await page.run("document.querySelector('#card-evse-2 .plot').focus()")
+    await press(page, "Home", 36)
+    await page.until(f"/^\\d\\d:\\d\\d:\\d\\d: measured/.test({readout})")
+    assert await page.run("document.querySelector('#card-evse-2 .plot').getAttribute('aria-valuenow')") == "0"
+    await press(page, "Escape", 27)
+    await page.until(f"{readout}.startsWith('now: ')")
+    place = await page.run(
+        "(({x, y, width}) => [x + width - 8, y + 40])(document.querySelector('#card-evse-2 svg.chart').getBoundingClientRect())"
+    )
+    await page.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+    await page.until("document.querySelector('#card-evse-2 .cursor')")
+
+
+async def test_more_curves_show_the_state_of_charge_with_its_floor_and_the_temperatures(api: Running, page: Browser) -> None:
+    await page.open(address(api.settings))
+    await page.until(READY)
+    await page.run("document.querySelector('#card-evse-4 details').open = true")
+    await page.until("document.querySelectorAll('#card-evse-4 svg.chart').length === 2")
+    await page.until("document.querySelector('#card-evse-4 details .readout').textContent.includes('connector 79 °C')")
+    shown = await page.run("[...document.querySelectorAll('#card-evse-4 details text')].map((node) => node.textContent)")
+    assert {"floor 30 %", "connector derates from 70 °C"} <= set(shown)
+    await page.picture(PICTURES / "curves.png")
+
+
+async def test_only_faults_are_listed_when_one_wants_only_those(api: Running, page: Browser) -> None:
+    await page.open(address(api.settings))
+    await page.until(READY)
+    await page.until("document.querySelectorAll('#events li').length > 2")
+    await page.run("document.getElementById('faults-only').click()")
+    await page.until("[...document.querySelectorAll('#events li')].every((line) => line.querySelector('.pill'))")
+    assert await page.run("document.querySelectorAll('#events li').length") > 0
+
+
+async def test_the_doctor_shows_what_wants_a_look_without_being_asked(api: Running, page: Browser) -> None:
+    await page.open(address(api.settings))
+    await page.until("document.querySelectorAll('#doctor-bad li').length > 0")
+    assert "EVSE evse-4" in await page.run("document.getElementById('doctor-bad').textContent")
+
+
 async def test_the_chain_opens_by_keyboard_and_shows_what_binds(api: Running, page: Browser) -> None:
     await page.open(address(api.settings))
     await page.until(READY)
-    await page.run("document.querySelector('article[aria-label=evse-4] summary').focus()")
-    for kind in ("keyDown", "keyUp"):
-        await page.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+    await page.run("document.querySelectorAll('article[aria-label=evse-4] summary')[1].focus()")
+    await press(page, "Enter", 13, "\r")
     await page.until("document.querySelector('article[aria-label=evse-4] td.binds')")
     assert await page.run(card("evse-4", "td.binds")) == "▸ 14.0 kW"
     await page.picture(PICTURES / "chain.png")
@@ -134,9 +188,11 @@ async def test_when_the_gateway_stops_the_page_is_loudly_stale_and_then_live_aga
         await page.until(READY)
         assert await page.run("document.getElementById('stale').hidden")
     await page.until("document.getElementById('stale').textContent.startsWith('STALE – no data from the gateway')")
+    assert await page.run("document.getElementById('level').textContent") == "STALE", "no OK beside data that are old"
     await page.picture(PICTURES / "stale.png", full=False)
     with running(bench(), settings):
         await page.until("document.getElementById('stale').hidden")
+        assert await page.run("document.getElementById('level').textContent") == "DEGRADED"
 
 
 async def test_text_from_the_site_is_never_taken_for_html(api: Running, page: Browser) -> None:

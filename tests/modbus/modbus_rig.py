@@ -16,12 +16,12 @@ QUALITY = ("none", "good", "invalid", "stale_device", "exception")
 STATE = ("idle", "connecting", "up", "backoff")
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 30, every_s: float = 0.005) -> None:
     """The condition becomes true; the limit only ends a test that has failed."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not happen"
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,9 @@ class Rig:
             self._call("stop", self._engine)
             self._call("close", self._engine)
             self._engine = None
+
+    def silence(self, device: int, silence_s: float, look_s: float) -> None:
+        assert self._call("silence", self._engine, device, int(silence_s * 1e9), int(look_s * 1e9)) == 0
 
     def _call(self, verb: str, *arguments: Any) -> int:
         result: int = getattr(lib, f"{self.prefix}_{verb}")(*arguments)

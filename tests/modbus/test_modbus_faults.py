@@ -197,7 +197,7 @@ def test_a_setpoint_that_nobody_renews_becomes_the_stop(rig: Rig, make_device: C
     rig.ask(limit, 16, valid_s=0.3)
     eventually(lambda: device.registers[301] == 9)
     assert device.writes()[0] == (300, 16)
-    assert rig.stats(index).stops >= 1
+    eventually(lambda: rig.stats(index).stops >= 1)
 
 
 def test_after_a_loss_an_expired_setpoint_is_not_sent(rig: Rig, make_device: Callable[..., Device]) -> None:
@@ -215,6 +215,27 @@ def test_after_a_loss_an_expired_setpoint_is_not_sent(rig: Rig, make_device: Cal
     device.start()
     eventually(lambda: len(device.writes()) > sent)
     assert device.writes()[sent] == (301, 0)
+
+
+def test_a_device_that_is_left_alone_hears_nothing_and_is_then_only_read(rig: Rig, make_device: Callable[..., Device]) -> None:
+    device = make_device({0: 5, 300: 0})
+    index = rig.device("127.0.0.1", device.port)
+    cell = rig.register(index, "holding", 0)
+    limit = rig.write(index, 6, 300, refresh_ns=50_000_000)
+    rig.start()
+    rig.ask(limit, 16)
+    eventually(lambda: len(device.writes()) > 2)
+    rig.silence(index, silence_s=0.5, look_s=0.5)
+    eventually(lambda: rig.state(index) == "backoff")
+    heard, asked = len(device.requests), time.monotonic()
+    assert rig.read(cell).quality == "stale_device"
+    eventually(lambda: len(device.requests) > heard)
+    assert time.monotonic() - asked > 0.4
+    eventually(lambda: any(r[7] == 6 for r in device.requests[heard:]))
+    first = next(i for i, r in enumerate(device.requests[heard:]) if r[7] == 6)
+    assert first > 2, "it was read before it was written"
+    assert time.monotonic() - asked > 0.9
+    assert rig.stats(index).timeouts == 0
 
 
 BAD = ("kill", "silent", "late", "fragmented", "garbage", "slow-loris", "exception", "flood")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
+
+from cffi import FFI
 
 from edge.core._native import ffi, lib
 from tests.model.records import (
@@ -44,6 +47,12 @@ HEALTH = {"realtime": lib.V2G_HEALTH_REALTIME, "guard": lib.V2G_HEALTH_GUARD, "o
 EVSE_INDEX = {name: getattr(lib, "V2G_F_" + name.upper()) for name in EVSE_FIELDS}
 METER_INDEX = {name: getattr(lib, "V2G_M_" + name.upper()) for name in METER_FIELDS}
 MODEL_STARTED = 1 << 8
+ROOT = Path(__file__).resolve().parents[2]
+
+_judge = FFI()
+_judge.cdef("int v2g_judge(void *, void *, void *, void *, void *, void *, int64_t);")
+JUDGE = _judge.dlopen(str(ROOT / "build/native/native/proof/libjudge.so"))
+"""native/proof/properties.h."""
 
 
 def bits(record: Any, flags: dict[str, int]) -> int:
@@ -86,6 +95,7 @@ class NativeCore:
         self.config = ffi.new("struct v2g_config *")
         self.plan = ffi.new("struct v2g_plan *")
         self.state = ffi.new("struct v2g_state *")
+        self.before = ffi.new("struct v2g_state *")
         self.image = ffi.new("struct v2g_image *")
         self.out = ffi.new("struct v2g_setpoints *")
         self._write_config(site)
@@ -156,9 +166,16 @@ class NativeCore:
         return Estimate(**values, soc_doubt=bool(doubt), contact_alarm=bool(alarm))
 
     def enforce(self, now_ns: int) -> list[Setpoint]:
+        ffi.memmove(self.before, self.state, ffi.sizeof("struct v2g_state"))
         lib.v2g_enforce(self.config, self.plan, self.state, self.image, now_ns, self.out)
         assert self.out.safe == self.state.damaged
         return [Setpoint(**read(self.out.evse[i], Setpoint)) for i in range(self.out.count)]
+
+    def violated(self, now_ns: int) -> int:
+        """The number of the first property of native/proof/properties.h that the last step breaks, or 0."""
+        records = (self.config, self.plan, self.image, self.before, self.state, self.out)
+        places = [_judge.cast("void *", int(ffi.cast("uintptr_t", record))) for record in records]
+        return int(JUDGE.v2g_judge(*places, now_ns))
 
     def memory(self) -> Memory:
         state, evses = self.state, range(self.config.evses)

@@ -15,14 +15,14 @@ from tools.quality.planted import PLANTED
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_every_branch_and_condition_of_the_core_that_can_be_reached_is_reached():
+def test_every_branch_and_condition_of_the_core_is_covered():
     coverage.test()
 
 
 def test_a_branch_that_no_test_takes_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(coverage, "PROGRAMS", (LIMITS,))
-    holes = [text for _, text in coverage.missing(coverage.decisions(coverage.measure(tmp_path)))]
-    assert "enforce.c: given_w != work->want_w is never true" in holes
+    holes = list(coverage.missing(coverage.decisions(coverage.measure(tmp_path))))
+    assert any(place.startswith("enforce.c:") and text == "given_w != work->want_w is never true" for place, text in holes)
 
 
 def test_no_enabled_misra_rule_is_broken_and_planted_violations_are_found():

@@ -60,6 +60,20 @@ def test_a_commanded_evse_reaches_full_power_within_half_a_second():
     assert bench.read("status_b")["current_l1_a"] == pytest.approx(22000 / 3 / 230, abs=0.05)
 
 
+def test_an_evse_behind_a_slow_backend_follows_later_and_gradually():
+    bench = Bench()
+    bench.evse.dead_time_s, bench.evse.lag_s = 1.0, 0.3
+    bench.run(0.98, 10_000)
+    assert bench.evse.power_w == 0
+    bench.run(0.3, 10_000)
+    assert bench.evse.power_w == pytest.approx(10_000 * (1 - math.exp(-1)), rel=0.05)
+    bench.run(3, 10_000)
+    assert bench.evse.power_w == pytest.approx(10_000)
+    bench.evse.set_fault("e_stop")
+    bench.run(0.01, 10_000)
+    assert bench.evse.power_w == 0
+
+
 def test_an_evse_discharges_only_in_the_bidirectional_mode():
     bench = Bench()
     bench.run(0.5, -5000)

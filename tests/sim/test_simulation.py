@@ -108,7 +108,8 @@ def test_frames_come_at_the_periods_of_the_contract_and_never_faster(tmp_path):
         gateway.run_until(lambda: gateway.times[0x601][2:] != [])
         for can_id, period_s in ((0x301, 0.02), (0x401, 0.05), (0x501, 0.2), (0x601, 0.5)):
             times = gateway.times[can_id]
-            assert times[-1] - times[0] > 0.8 * (len(times) - 1) * period_s  # a fifth for a busy machine
+            # A fifth for a busy machine, which may also have given us the first of them a period late.
+            assert times[-1] - times[0] > 0.8 * (len(times) - 2) * period_s
 
 
 def test_a_gateways_config_describes_the_simulated_site(tmp_path):
@@ -201,7 +202,7 @@ def test_the_simulators_own_file_sets_everything_and_commands_change_it(tmp_path
     [
         ({"evse": 9, "unplug": True}, "no EVSE 9; there are left, right"),
         ({"evse": 1}, "an EVSE command is"),
-        ({"evse": 2, "set": {"soc_percent": 5}}, "set takes connector_c"),
+        ({"evse": 2, "set": {"soc_percent": 5}}, "set takes .*connector_c"),
         ({"evse": 1, "plug": {"soc_percent": 200}}, "0 to 100"),
         ({"feeder": "x", "base_load_w": 1}, "no feeder 'x'"),
         ({"feeder": "main", "profile": [[5, 1]]}, "rising times"),

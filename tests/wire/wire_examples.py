@@ -46,6 +46,7 @@ EXAMPLES: dict[str, Message] = {
         power_w=-4980,
         setpoint=wire.Setpoint(min_w=-7000, max_w=0, target_w=-5000),
         reason="NONE",
+        share=wire.Share(site_target_w=-20_000, site_power_w=-19_960, target_w=-5000, min_w=-6500, reason="FEEDER_LIMIT"),
         soc=6412,
         soc_source="evse",
         temperature=wire.Temperatures(connector=412, cable=380, charger=455, cell_max=291),

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Fifty open pages at once, and how long `edgectl status` takes: build/bench/page.json.
 
-A page is what costs the gateway: its stream, a status twice a second; the browser that draws it is left out.
-The cycle's lateness under the pages is read against the windows without them before and after, in one run (A B A B A).
+A page is what costs the gateway: its stream, a status twice a second, and what it asks for now and then; the browser that draws
+it is left out. The cycle's lateness under the pages is read against the windows without them before and after, in one run
+(A B A B A): the null interval is what those windows differ among themselves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 sys.path[:0] = ["tests/core", "tests/gateway"]
@@ -53,15 +55,48 @@ class Page:
         self._socket.close()
 
 
+ASKED_EVERY_S = {"/v1/rt": 5.0, "/v1/doctor": 20.0, "/v1/sessions": 20.0}
+"""By each page: edge/local/page/app.js."""
+
+
+class Asking:
+    """What all pages together ask for beside their streams, evenly spread."""
+
+    def __init__(self, port: int) -> None:
+        self.answers: dict[int, int] = {}
+        self._port = port
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=item) for item in ASKED_EVERY_S.items()]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, path: str, every_s: float) -> None:
+        while not self._end.wait(every_s / CLIENTS):
+            connection = HTTPConnection("127.0.0.1", self._port, timeout=10)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
+
+    def close(self) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        assert self.answers.keys() == {200}, f"refused: {self.answers}"
+
+
 @contextmanager
 def pages(port: int) -> Iterator[list[Page]]:
     opened = []
     for _ in range(CLIENTS):
         opened.append(Page(port))
         time.sleep(0.05)  # people don't open fifty pages in the same instant; the rate limit is for those who do
+    asking = Asking(port)
     try:
         yield opened
     finally:
+        asking.close()
         for page in opened:
             page.close()
 
@@ -106,12 +141,12 @@ def main() -> None:
             quiet.append(window(site))
             rss.append(rss_mib(pid))
         status = status_ms(Path(name))
+    calm = [w["p99"] for w in quiet]
     summary = {
         "status_ms_p50": status["p50"],
         "page_clients": CLIENTS,
-        "page_lateness_p99_ratio": round(
-            statistics.mean(w["p99"] for w in loaded) / statistics.mean(w["p99"] for w in quiet), 2
-        ),
+        "page_lateness_p99_ratio": round(statistics.mean(w["p99"] for w in loaded) / statistics.mean(calm), 2),
+        "page_lateness_null_interval": [round(min(calm) / max(calm), 2), round(max(calm) / min(calm), 2)],
         "page_rss_mib_growth": round(rss[-1] - rss[0], 1),
     }
     figures = {

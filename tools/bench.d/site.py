@@ -1,7 +1,8 @@
 """Site control: steps of the site's target against simulated EVSEs (build/bench/site.json, plots build/bench/site-*.svg).
 
-The real core in compressed time (native/bench/bench_track.c says what is simulated). Key figures: the worst over all steps and
-sizes. Costs come from valgrind and depend on no clock.
+Real programs with eight EVSEs in real time (tools/sitebench/real.py), and the real core with up to 256 in compressed time
+(native/bench/bench_track.c); both say what is simulated. Key figures are the worst over all steps. Costs are those of tracking
+and sharing in one cycle, in a feeder tree of 4 levels; instructions come from valgrind and depend on no clock.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tools.sitebench import plot, real, steps_of
+
 PROGRAM = Path("build/native/native/bench/bench_track")
 OUT = Path("build/bench")
-CASES = (
+COMPRESSED = (
     # EVSEs, faulty percent, backhaul ms
     (8, 0, 0),
     (64, 0, 0),
@@ -28,46 +32,41 @@ CASES = (
     (64, 10, 1500),
 )
 SUSTAINED_PERCENT = 1.0
-"""Peak to peak over the last 20 s of a step, % of the step: above this the site swings."""
+"""Peak to peak over the last third of a step, % of the step: above this the site swings."""
 COSTED = (64, 256)
 COST_CYCLES = 1000
-WIDTH, HEIGHT, MARGIN = 900, 360, 60
 
 
-def run(evses: int, faulty: int, backhaul_ms: int) -> dict[str, Any]:
+def compressed(evses: int, faulty: int, backhaul_ms: int) -> dict[str, Any]:
     command = [str(PROGRAM), str(evses), str(faulty), str(backhaul_ms)]
     result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return result
+    return {"case": f"{evses} EVSEs, {faulty} % faulty, backhaul {backhaul_ms} ms", **result}
 
 
-def line(values: list[float], low: float, high: float, style: str) -> str:
-    across = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
-    up = (HEIGHT - 2 * MARGIN) / (high - low)
-    points = " ".join(f"{MARGIN + i * across:.1f},{HEIGHT - MARGIN - (v - low) * up:.1f}" for i, v in enumerate(values))
-    return f'<polyline fill="none" {style} points="{points}"/>'
+def judged(run: dict[str, Any], file: str) -> dict[str, Any]:
+    """The run with its steps in place of its series, which are kept as a plot."""
+    measured, target = run.pop("measured_w"), run.pop("target_w")
+    (OUT / f"site-{file}.svg").write_text(plot(measured, target, run["case"]))
+    return run | {"steps": [asdict(step) for step in steps_of(measured, target)]}
 
 
-def plot(case: dict[str, Any]) -> str:
-    measured, target = case["measured_w"], case["target_w"]
-    low, high = min(measured + target), max(measured + target)
-    title = f"{case['evses']} EVSEs, {case['faulty_percent']} % faulty, backhaul {case['backhaul_ms']} ms"
-    seconds = len(measured) / 5
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">',
-            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-            f'<text x="{MARGIN}" y="30">Power at the grid connection: {title}</text>',
-            f'<text x="{MARGIN}" y="{HEIGHT - 20}">0 to {seconds:.0f} s; {low / 1000:.0f} to {high / 1000:.0f} kW; '
-            "grey: target, blue: measured</text>",
-            line(target, low, high, 'stroke="#999" stroke-width="3"'),
-            line(measured, low, high, 'stroke="#06c" stroke-width="1.2"'),
-            "</svg>",
-        ]
-    )
+def figures(cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """The worst of all cases. How far and how long a step overshoots is the site's own doing only without an aggregator that
+    corrects while slow EVSEs are on their way."""
+    direct = [(case, step) for case in cases if case["backhaul_ms"] == 0 for step in case["steps"]]
+    every = [step for case in cases for step in case["steps"]]
+    return {
+        "overshoot_percent": max(step["overshoot_percent"] for _, step in direct),
+        "settling_s": max(step["settling_s"] for _, step in direct),
+        "settling_per_slowest_evse": round(max(step["settling_s"] / case["slowest_s"] for case, step in direct), 2),
+        "steady_error_percent": max(step["steady_error_percent"] for step in every),
+        "ripple_percent": max(step["ripple_percent"] for step in every),
+        "oscillation": any(step["ripple_percent"] > SUSTAINED_PERCENT for step in every),
+    }
 
 
 def instructions(evses: int) -> dict[str, int]:
-    """Per cycle, of one step 6 and of the parts of it."""
+    """Per cycle, of step 6 and for comparison of enforce()."""
     per_cycle = {}
     for function in ("v2g_site_propose", "v2g_enforce"):
         command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--toggle-collect={function}"]
@@ -79,34 +78,37 @@ def instructions(evses: int) -> dict[str, int]:
     return per_cycle
 
 
+def told(name: str, worst: dict[str, Any]) -> str:
+    return (
+        f"  {name}: overshoot {worst['overshoot_percent']:.2f} %, settling {worst['settling_s']:.1f} s "
+        f"({worst['settling_per_slowest_evse']:.1f} × the slowest EVSE), steady error {worst['steady_error_percent']:.2f} %, "
+        f"oscillation: {'yes' if worst['oscillation'] else 'no'}"
+    )
+
+
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
-    cases = []
-    for evses, faulty, backhaul_ms in CASES:
-        case = run(evses, faulty, backhaul_ms)
-        (OUT / f"site-{evses}-{faulty}-{backhaul_ms}.svg").write_text(plot(case))
-        cases.append({key: value for key, value in case.items() if not key.endswith("_w")})
-    direct = [step for case in cases if case["backhaul_ms"] == 0 for step in case["steps"]]
-    every = [step for case in cases for step in case["steps"]]
-    slowest_s = max(case["slowest_s"] for case in cases)
+    in_time = [judged(compressed(*case), "-".join(map(str, case))) for case in COMPRESSED]
+    print(told("compressed time, 8 to 256 EVSEs", figures(in_time)), flush=True)
+    on_programs = []
+    for case in real.CASES:
+        print(f"  real programs, 8 EVSEs: {case.name} ({case.seconds:.0f} s)", flush=True)
+        on_programs.append(judged(real.run(case), "real-" + case.name.replace(" ", "-")))
+    print(told("real programs, 8 EVSEs", figures(on_programs)))
     result: dict[str, Any] = {
-        "overshoot_percent": max(step["overshoot_percent"] for step in direct),
-        "settling_s": max(step["settling_s"] for step in direct),
-        "slowest_evse_s": slowest_s,
-        "steady_error_percent": max(step["steady_error_percent"] for step in every),
-        "ripple_percent": max(step["ripple_percent"] for step in every),
-        "oscillation": any(step["ripple_percent"] > SUSTAINED_PERCENT for step in every),
-        "cases": cases,
+        "summary": figures(in_time + on_programs),
+        "real_programs": figures(on_programs) | {"setpoints_beyond_limit": sum(c["beyond_limit"] for c in on_programs)},
+        "compressed_time": figures(in_time),
+        "cases": in_time + on_programs,
     }
+    of_256 = [case["propose_us"] for case in in_time if case["evses"] == max(COSTED)]
+    result["summary"]["track_and_share_256_evses_us"] = min(of_256)
     if shutil.which("valgrind"):
-        result["instructions_per_cycle"] = {evses: instructions(evses) for evses in COSTED}
+        result["instructions_per_cycle"] = {str(evses): instructions(evses) for evses in COSTED}
+        counted = result["instructions_per_cycle"][str(max(COSTED))]["v2g_site_propose"]
+        result["summary"]["track_and_share_256_evses_instructions"] = counted
+        print(f"  256 EVSEs: {min(of_256):.1f} µs, {counted} instructions a cycle")
     (OUT / "site.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"  overshoot {result['overshoot_percent']:.2f} %, settling {result['settling_s']:.1f} s (slowest {slowest_s:.1f} s),"
-        f" steady error {result['steady_error_percent']:.2f} %, oscillation: {'yes' if result['oscillation'] else 'no'}"
-    )
-    for evses, counts in result.get("instructions_per_cycle", {}).items():
-        print(f"  {evses:4d} EVSEs: {counts} instructions a cycle")
 
 
 if __name__ == "__main__":

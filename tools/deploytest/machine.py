@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HOST_ADDRESS, ADDRESS, NETWORK = "10.199.77.1", "10.199.77.2", "10.199.77.0/24"
+HOST_ADDRESS, ADDRESS = "10.199.77.1", "10.199.77.2"
+STRANGER_ADDRESS = "10.199.77.3"
+"""Also ours; no rule of the inventory names it."""
 NAMESPACE, LINK = "v2g-deploy", "v2gdeploy0"
 BARE = "systemd,systemd-sysv,dbus,udev,openssh-server,python3,ca-certificates,iproute2,kmod,procps"
 """What a minimal installation of Debian with remote login has."""
@@ -23,9 +25,11 @@ class DeployTestError(RuntimeError):
     """A step of the deploy test failed; one line."""
 
 
-def run(*command: str, check: bool = True, timeout: float = 900, log: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, check: bool = True, timeout: float = 900, log: Path | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Output captured (and kept in `log`); DeployTestError with its end when it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, cwd=cwd)
     if log is not None:
         log.write_text(done.stdout + done.stderr)
     if check and done.returncode:
@@ -59,6 +63,13 @@ def settle_in(root: Path, name: str, public_key: str, proxy: str) -> None:
     (root / "etc/apt/apt.conf.d/01proxy").write_text(f'Acquire::http::Proxy "{proxy}";\n')
 
 
+def ssh(key: Path, command: str, timeout: float = 120) -> str:
+    """What a command prints on the gateway; DeployTestError when it fails."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5"]
+    flags = [f"-o{option}" for option in options]
+    return run("ssh", *flags, "-i", str(key), f"root@{ADDRESS}", command, timeout=timeout).stdout
+
+
 @contextmanager
 def network() -> Iterator[None]:
     """A namespace with one link to us: what is outside of it is outside of the gateway."""
@@ -66,7 +77,8 @@ def network() -> Iterator[None]:
     run("ip", "netns", "add", NAMESPACE)
     try:
         run("ip", "link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
-        run("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", LINK)
+        for address in (HOST_ADDRESS, STRANGER_ADDRESS):
+            run("ip", "address", "add", f"{address}/24", "dev", LINK)
         run("ip", "link", "set", LINK, "up")
         inside = ("ip", "-n", NAMESPACE)
         run(*inside, "link", "set", "lo", "up")

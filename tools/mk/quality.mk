@@ -1,9 +1,8 @@
 .PHONY: quality mutation
-quality: ## the safety core's coverage, MISRA rules, one answer from every compiler, cost (build/prove/)
+quality: ## the safety core's coverage, MISRA rules, mutants, cost; one answer from every compiler and from the Python model (build/prove/)
 	@tools/prepare quality
 	@tools/build
-	@MODEL_EVSE_STEPS=$${MODEL_EVSE_STEPS:-100000} $(PY) -m pytest tests/model
-	@$(PY) -m tools.quality coverage misra cross instructions
+	@$(PY) -m tools.quality coverage misra cross instructions model mutation
 
 mutation: ## every small change of the safety core, and whether a test notices it (build/prove/mutation.json)
 	@tools/prepare quality

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,9 @@ EQUIVALENT = NATIVE / "proof" / "EQUIVALENT.md"
 VECTORS = "vectors.bin"
 SEED = "1"
 FULL_EXAMPLES, FAST_EXAMPLES = 500, 60
-FAST_SAMPLE = 47
+FAST_SAMPLE = 48
 MISSED_ONE_IN = 7
+TOLD_EVERY = 400
 ANSWERS = "answers"
 """Only the answers of the random runs are different: nobody has said that they are wrong."""
 SWITCH = """#include <stdlib.h>
@@ -149,14 +152,31 @@ def complaints(verdicts: list[Verdict], listed: set[str]) -> list[str]:
     return found
 
 
+def sample(mutants: list[Mutant]) -> list[Mutant]:
+    """Some mutants, others in each run; MUTATION_SEED repeats a run."""
+    seed = int(os.environ.get("MUTATION_SEED") or random.randrange(1_000_000))
+    print(f"mutation: {FAST_SAMPLE} of {len(mutants)} mutants, MUTATION_SEED={seed}", flush=True)
+    return random.Random(seed).sample(mutants, FAST_SAMPLE)
+
+
+def judged(folder: Path, mutants: list[Mutant]) -> Iterator[Verdict]:
+    """The verdict on each mutant, on all processors; tells how far it is."""
+    healthy = healthy_answers(folder)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, verdict in enumerate(pool.map(lambda mutant: judge(folder, mutant, healthy), mutants), 1):
+            yield verdict
+            if done % TOLD_EVERY == 0:
+                print(f"mutation: {done} of {len(mutants)}", flush=True)
+
+
 def test(fast: bool = False) -> None:
     """Judge every mutant, or a sample; raises when there is a complaint, or EQUIVALENT.md lists what is gone."""
+    began = time.monotonic()
     folder = BUILD / ("mutation_fast" if fast else "mutation")
     mutants = build(folder)
     record_vectors(folder, FAST_EXAMPLES if fast else FULL_EXAMPLES)
-    healthy, listed = healthy_answers(folder), equivalents()
-    with ThreadPoolExecutor(2) as pool:
-        verdicts = list(pool.map(lambda mutant: judge(folder, mutant, healthy), mutants[:: FAST_SAMPLE if fast else 1]))
+    listed = equivalents()
+    verdicts = list(judged(folder, sample(mutants) if fast else mutants))
     killed = [v.program for v in verdicts if v.program not in (None, ANSWERS)]
     wrong = too_many_missed(verdicts, listed) if fast else complaints(verdicts, listed)
     wrong += [
@@ -168,6 +188,7 @@ def test(fast: bool = False) -> None:
         "mutants_killed": len(killed),
         "mutants_equivalent": sum(v.program in (None, ANSWERS) and v.mutant.name in listed for v in verdicts),
         "killed_by": dict(Counter(killed)),
+        "seconds": round(time.monotonic() - began, 1),
         "complaints": wrong,
     }
     keys = ("mutants_total", "mutants_killed", "mutants_equivalent")

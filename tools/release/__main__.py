@@ -77,6 +77,16 @@ def build_twice(target: Target, headers: Path, wheels: list[Path], epoch_s: int)
     return Path(shutil.copy(first, DIST))
 
 
+def build_one(target: Target, work: Path) -> Path:
+    """One target's archive, built once in `work`, for who tries it at once: neither compared nor signed."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    lock = work / "runtime.lock"
+    locked.write_runtime_lock(lock)
+    native.fetch_headers(work / "headers", [target])
+    return assemble(target, work / "headers", locked.download(target, lock, work / "wheels"), work, source_epoch_s())
+
+
 def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)

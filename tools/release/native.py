@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.release.run import run
@@ -24,11 +25,11 @@ endian = 'little'
 """
 
 
-def fetch_headers(folder: Path) -> None:
-    """Python's headers for every target, from Debian's own packages, into `folder`/<target>."""
+def fetch_headers(folder: Path, targets: Sequence[Target] = TARGETS) -> None:
+    """Python's headers for the targets, from Debian's own packages, into `folder`/<target>."""
     apt = _private_apt(folder / "apt")
     run([*apt, "update"])
-    for target in TARGETS:
+    for target in targets:
         own = folder / target.name
         own.mkdir(exist_ok=True)
         run([*apt, "download", f"libpython{target.python}-dev:{target.arch}"], cwd=own)

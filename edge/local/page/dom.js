@@ -40,8 +40,37 @@ export function number(value, digits = 0) {
   return value === null || value === undefined ? T.unknown : value.toFixed(digits);
 }
 
+const two = (value) => String(value).padStart(2, "0");
+
+// 24 hours, as in the log of the gateway; in the time zone of whoever looks.
+export function clock(ms, seconds = true) {
+  const at = new Date(ms);
+  return `${two(at.getHours())}:${two(at.getMinutes())}${seconds ? `:${two(at.getSeconds())}` : ""}`;
+}
+
+export function date(ms) {
+  const at = new Date(ms);
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
+
+// The day only where it isn't today.
 export function time(ms) {
-  return new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+  return date(ms) === date(Date.now()) ? clock(ms) : `${date(ms)} ${clock(ms)}`;
+}
+
+export function micro(us) {
+  if (us < 1000) return `${us < 10 && !Number.isInteger(us) ? us.toFixed(1) : Math.round(us)} µs`;
+  return us < 1000000 ? `${(us / 1000).toFixed(1)} ms` : `${(us / 1000000).toFixed(1)} s`;
+}
+
+// A command's long number says nothing to a person; its beginning is enough to find it.
+export function shortIds(text) {
+  return text.replace(/\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/g, "$1…");
+}
+
+// How an EVSE is, as class and word: what a person locked is no fault, and not simply OK.
+export function standing(evse) {
+  return evse.level === "ok" && evse.locks.length ? { level: "degraded", text: T.locked } : { level: evse.level, text: T.levels[evse.level] };
 }
 
 // The gateway writes commands and keys between backticks.
