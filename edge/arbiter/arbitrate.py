@@ -140,7 +140,8 @@ def _evse_plan(
         return EvsePlan(0, 0, 0, until_ns, 0, 0, 0, locked=True, min_by=by, max_by=by, target_by=by)
 
     target_w = _clamp(now.max_w if now.wish_w is None else now.wish_w, now.min_w, now.max_w)
-    needs_more = need.charge_w > 0 and target_w < min(need.charge_w, now.max_w)
+    heeds_site = site_rank < now.wish_rank
+    needs_more = need.charge_w > 0 and (heeds_site or target_w < min(need.charge_w, now.max_w))
     if need.charge_w > 0:  # a departure that can't wait is a wish before all others; bounds still hold
         target_w = max(target_w, _clamp(need.charge_w, now.min_w, now.max_w))
     # From `until_ns` the core is on its own: a lease ended, or nobody renews the plan. Both are answered with what the leases
@@ -158,7 +159,7 @@ def _evse_plan(
         after_min_w=after_min_w,
         after_max_w=after_max_w,
         after_target_w=_clamp(after_wish_w, after_min_w, after_max_w),
-        site_target=site_rank < now.wish_rank and need.charge_w == 0,
+        site_target=heeds_site and need.charge_w == 0,
         ramp_w_s=now.ramp_w_s,
         soc_floor=need.soc_floor,
         soc_floor_by=need.by,

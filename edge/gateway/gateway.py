@@ -181,6 +181,7 @@ class Gateway:
             self.core.stop()
             raise
         self._say_what_was_granted(report)
+        self._plan_energy()  # the first plan already says what the local modes want
         self._tasks = [
             asyncio.create_task(self._planner.run(), name="plan"),
             asyncio.create_task(self._every(EVENTS_S, self._take_events), name="events"),

@@ -90,3 +90,11 @@ def test_a_departure_that_cannot_wait_goes_before_the_tariff_and_keeps_every_bou
 def test_only_site_and_evses_are_spoken_of() -> None:
     said = local_constraints(Modes(solar_surplus=True, demand_limit_w=1, tariff=TARIFF), SITE, 5, 0)
     assert {c.scope.kind for c in said} <= {ScopeKind.SITE, ScopeKind.EVSE}
+
+
+def test_a_departure_that_takes_an_evse_out_of_the_sites_target_is_named() -> None:
+    arbiter = Arbiter(SITE)
+    arbiter.put(local_constraints(Modes(solar_surplus=True), SITE, 0, 720))
+    arbiter.needs = {"evse-1": VehicleNeed(charge_w=5_000)}
+    made = arbiter.renew(1)
+    assert [(evse.site_target, evse.target_by) for evse in made.evses.values()][:2] == [(False, "departure"), (True, "")]
