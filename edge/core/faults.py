@@ -45,7 +45,7 @@ _FAULTS = {
         "thermal: a rise at this rating leaves the range of temperatures",
         "correct contact_rise_k, cable_rise_k or rating_w",
     ),
-    lib.V2G_FAULT_SEAL: _Fault("evse", "its entry was damaged in memory", "restart; if it comes again, test the memory"),
+    lib.V2G_FAULT_SEAL: _Fault("", "an entry was damaged in memory", "restart; if it comes again, test the memory"),
     lib.V2G_FAULT_FEEDER_PARENT: _Fault(
         "feeder", f"parent: no tree with one root of at most {lib.V2G_MAX_DEPTH} levels", "correct parent"
     ),

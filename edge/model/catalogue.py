@@ -264,7 +264,7 @@ REASONS: dict[str, CodeInfo] = dict(
             Reason.LOCKOUT,
             "locked",
             7,
-            Level.OK,
+            Level.DEGRADED,
             meaning="A person locked this EVSE: 0 W.",
             cause="Work on the EVSE, or a safety concern; who and why is shown beside it.",
             remedy="When the work is done: `edgectl unlock EVSE`, by the one who locked it.",

@@ -152,6 +152,8 @@ static inline struct v2g_lanes v2g_load(const struct v2g_evse_config *config, bo
 /* seal.c – complement of the sum of all words before the seal: a flipped bit in a limit is found in the same cycle */
 uint32_t v2g_evse_seal(const struct v2g_evse_config *evse);
 uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder);
+uint32_t v2g_derate_seal(const struct v2g_derate *table);
+uint32_t v2g_head_seal(const struct v2g_config *config);
 
 /* enforce.c – everything the chain promises of its setpoints, checked once more by other means */
 bool v2g_setpoints_hold(const struct v2g_config *config, const struct v2g_state *state, const struct v2g_setpoints *out);

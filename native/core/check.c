@@ -139,7 +139,10 @@ static uint32_t check_derate(const struct v2g_derate *table, uint32_t index) {
     for (int step = 0; step < V2G_DERATE_STEPS; step++) {
         good = good && is_power(table->limit_w[step]) && (step == 0 || table->limit_w[step] <= table->limit_w[step - 1]);
     }
-    return good ? 0 : fault(V2G_FAULT_DERATE_TABLE, index);
+    if (!good) {
+        return fault(V2G_FAULT_DERATE_TABLE, index);
+    }
+    return table->seal == v2g_derate_seal(table) ? 0 : fault(V2G_FAULT_SEAL, index);
 }
 
 uint32_t v2g_config_check(const struct v2g_config *config) {
@@ -153,7 +156,7 @@ uint32_t v2g_config_check(const struct v2g_config *config) {
     if (config->period_ns < 1000000 || config->period_ns > 50000000) {
         return fault(V2G_FAULT_PERIOD, 0);
     }
-    uint32_t found = 0;
+    uint32_t found = config->seal == v2g_head_seal(config) ? 0 : fault(V2G_FAULT_SEAL, 0);
     for (uint32_t d = 0; d < config->derates && found == 0; d++) {
         found = check_derate(&config->derate[d], d);
     }

@@ -505,7 +505,10 @@ bool v2g_setpoints_hold(const struct v2g_config *config, const struct v2g_state 
 }
 
 static bool sealed(const struct v2g_config *config) {
-    bool intact = true;
+    bool intact = config->seal == v2g_head_seal(config);
+    for (uint32_t d = 0; d < config->derates; d++) {
+        intact = intact && config->derate[d].seal == v2g_derate_seal(&config->derate[d]);
+    }
     for (uint32_t i = 0; i < config->evses; i++) {
         intact = intact && config->evse[i].seal == v2g_evse_seal(&config->evse[i]);
     }
@@ -556,7 +559,8 @@ static inline void enforce(const struct v2g_config *config, const struct v2g_pla
     struct v2g_work work[V2G_MAX_EVSES];
     uint32_t count = config->evses <= V2G_MAX_EVSES ? config->evses : V2G_MAX_EVSES;
 
-    if (state->damaged != 0 || config->evses > V2G_MAX_EVSES || config->feeders > V2G_MAX_FEEDERS || !sealed(config)) {
+    if (state->damaged != 0 || config->evses > V2G_MAX_EVSES || config->feeders > V2G_MAX_FEEDERS ||
+        config->derates > V2G_MAX_DERATES || !sealed(config)) {
         all_safe(count, now_ns, state, out);
         return;
     }

@@ -24,6 +24,14 @@ uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder) {
     return complement_sum(feeder, offsetof(struct v2g_feeder_config, seal));
 }
 
+uint32_t v2g_derate_seal(const struct v2g_derate *table) {
+    return complement_sum(table, offsetof(struct v2g_derate, seal));
+}
+
+uint32_t v2g_head_seal(const struct v2g_config *config) {
+    return complement_sum(config, offsetof(struct v2g_config, seal));
+}
+
 void v2g_config_seal(struct v2g_config *config) {
     for (uint32_t i = 0; i < config->evses && i < V2G_MAX_EVSES; i++) {
         config->evse[i].seal = v2g_evse_seal(&config->evse[i]);
@@ -31,7 +39,12 @@ void v2g_config_seal(struct v2g_config *config) {
     for (uint32_t f = 0; f < config->feeders && f < V2G_MAX_FEEDERS; f++) {
         config->feeder[f].seal = v2g_feeder_seal(&config->feeder[f]);
     }
+    for (uint32_t d = 0; d < config->derates && d < V2G_MAX_DERATES; d++) {
+        config->derate[d].seal = v2g_derate_seal(&config->derate[d]);
+    }
+    config->seal = v2g_head_seal(config);
 }
 
-_Static_assert(offsetof(struct v2g_evse_config, seal) % 8 == 0 && offsetof(struct v2g_feeder_config, seal) % 8 == 0,
+_Static_assert(offsetof(struct v2g_evse_config, seal) % 8 == 0 && offsetof(struct v2g_feeder_config, seal) % 8 == 0 &&
+                   offsetof(struct v2g_derate, seal) % 8 == 0 && offsetof(struct v2g_config, seal) % 8 == 0,
                "seals cover whole 64-bit words");

@@ -25,7 +25,7 @@
 #endif
 
 enum {
-    V2G_ABI = 2, /* raised with every change of a layout below */
+    V2G_ABI = 3, /* raised with every change of a layout below */
 
     V2G_MAX_EVSES = 256,
     V2G_MAX_FEEDERS = 64,
@@ -217,6 +217,8 @@ struct v2g_derate {
     int32_t stop;                        /* 0.1 degC: at or above, 0 W and a latch */
     int32_t resume;                      /* 0.1 degC, < stop: the latch falls after `resume_hold` at or below */
     int64_t resume_hold_ns;
+    uint32_t seal;                       /* as an EVSE's */
+    uint32_t reserved;
 };
 
 enum v2g_evse_option {
@@ -303,6 +305,8 @@ struct v2g_config {
     uint32_t derates;
     uint32_t reserved;
     int64_t period_ns;  /* 1 ms…50 ms */
+    uint32_t seal;      /* as an EVSE's: of what stands above */
+    uint32_t reserved2;
     struct v2g_evse_config evse[V2G_MAX_EVSES];
     struct v2g_feeder_config feeder[V2G_MAX_FEEDERS];
     struct v2g_derate derate[V2G_MAX_DERATES];

@@ -127,6 +127,12 @@ uint32_t v2g_evse_seal(const struct v2g_evse_config *evse) {
 uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder) {
     return feeder->seal;
 }
+uint32_t v2g_derate_seal(const struct v2g_derate *table) {
+    return table->seal;
+}
+uint32_t v2g_head_seal(const struct v2g_config *config) {
+    return config->seal;
+}
 
 struct v2g_feeder_work nondet_feeder_work(void);
 
@@ -173,6 +179,7 @@ int main(void) {
     int64_t now_ns = some_time();
     config.evses = 1;
     config.feeders = 1;
+    config.derates = V2G_MAX_DERATES; /* one; the check passed it */
     config.evse[0].feeder = 0;
     assume(evse_config_good(&config.evse[0]));
     assume(evse_plan_good(&plan.evse[0]));

@@ -20,6 +20,12 @@ uint32_t v2g_evse_seal(const struct v2g_evse_config *evse) {
 uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder) {
     return feeder->seal;
 }
+uint32_t v2g_derate_seal(const struct v2g_derate *table) {
+    return table->seal;
+}
+uint32_t v2g_head_seal(const struct v2g_config *config) {
+    return config->seal;
+}
 
 struct v2g_config nondet_config(void);
 struct v2g_plan nondet_plan(void);

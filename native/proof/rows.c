@@ -13,6 +13,12 @@ uint32_t v2g_evse_seal(const struct v2g_evse_config *evse) {
 uint32_t v2g_feeder_seal(const struct v2g_feeder_config *feeder) {
     return feeder->seal;
 }
+uint32_t v2g_derate_seal(const struct v2g_derate *table) {
+    return table->seal;
+}
+uint32_t v2g_head_seal(const struct v2g_config *config) {
+    return config->seal;
+}
 /* The feeders give any part of what is wanted (feeder.c, PART 4). */
 int32_t v2g_feeders_take(const struct v2g_config *config, const struct v2g_evse_config *evse, bool balanced,
                          struct v2g_work *work, struct v2g_feeder_work *feeders) {

@@ -337,6 +337,7 @@ static void without_the_required_guard_nothing_flows_in_either_direction(void) {
         judge();
         CHECK_EQ(s.out.evse[0].target_w, wish_w);
         s.config.option = V2G_CONFIG_GUARD_REQUIRED;
+        v2g_config_seal(&s.config);
         judge();
         CHECK_EQ(s.out.evse[0].target_w, 0);
         CHECK_EQ(s.out.evse[0].reason_min, V2G_GUARD_LOST);

@@ -354,6 +354,7 @@ static void without_real_time_there_is_no_discharge_except_in_a_lab(void) {
     CHECK_EQ(target(0), 0);
     CHECK_EQ(reason(0), V2G_NOT_REALTIME);
     s.config.option |= V2G_CONFIG_LAB;
+    v2g_config_seal(&s.config);
     site_run(&s, 3000);
     CHECK_EQ(target(0), -11000);
 }
@@ -511,7 +512,7 @@ static void safe_stays_until_a_new_config(void) {
 }
 
 static void each_broken_seal_is_found(void) {
-    for (int place = 0; place < 4; place++) {
+    for (int place = 0; place < 6; place++) {
         start(2, 11000);
         s.config.feeders = 2;
         site_feeder(&s.config.feeder[1], 1001, 0, V2G_NONE, 23000);
@@ -520,8 +521,12 @@ static void each_broken_seal_is_found(void) {
         CHECK_EQ(s.out.safe, 0);
         if (place < 2) {
             s.config.evse[place].soc_floor ^= 1;
-        } else {
+        } else if (place < 4) {
             s.config.feeder[place - 2].export_w[3] ^= 1;
+        } else if (place == 4) {
+            s.config.derate[s.config.derates - 1].limit_w[V2G_DERATE_STEPS - 1] ^= 1;
+        } else {
+            s.config.option ^= V2G_CONFIG_LAB; /* discharging without real-time scheduling */
         }
         site_step(&s);
         CHECK_EQ(s.out.safe, 1);
@@ -534,8 +539,12 @@ static void each_broken_seal_is_found(void) {
 static void a_table_of_zeros_does_not_fit_a_seal_of_zero(void) {
     static const struct v2g_evse_config evse;
     static const struct v2g_feeder_config feeder;
+    static const struct v2g_derate table;
+    static const struct v2g_config head;
     CHECK(v2g_evse_seal(&evse) != 0);
     CHECK(v2g_feeder_seal(&feeder) != 0);
+    CHECK(v2g_derate_seal(&table) != 0);
+    CHECK(v2g_head_seal(&head) != 0);
 }
 
 static void a_sealed_limit_that_makes_no_sense_stops_everything(void) {
@@ -560,6 +569,11 @@ static void tables_that_claim_more_than_they_hold_are_not_read_beyond_their_end(
     CHECK_EQ(s.out.evse[V2G_MAX_EVSES - 1].reason, V2G_INVARIANT);
     start(1, 11000);
     s.config.feeders = V2G_MAX_FEEDERS + 1;
+    v2g_config_seal(&s.config);
+    v2g_enforce(&s.config, &s.plan, &s.state, &s.image, s.now_ns, &s.out);
+    CHECK_EQ(s.out.safe, 1);
+    start(1, 11000);
+    s.config.derates = V2G_MAX_DERATES + 1;
     v2g_config_seal(&s.config);
     v2g_enforce(&s.config, &s.plan, &s.state, &s.image, s.now_ns, &s.out);
     CHECK_EQ(s.out.safe, 1);

@@ -252,6 +252,12 @@ static void a_limit_that_does_not_fit_its_seal_is_refused(void) {
     wide_site();
     s.config.feeder[FEEDER].slew_q8++;
     CHECK_EQ(v2g_config_check(&s.config), at(V2G_FAULT_SEAL, FEEDER));
+    wide_site();
+    s.config.derate[TABLE].resume--;
+    CHECK_EQ(v2g_config_check(&s.config), at(V2G_FAULT_SEAL, TABLE));
+    wide_site();
+    s.config.option ^= V2G_CONFIG_GUARD_REQUIRED;
+    CHECK_EQ(v2g_config_check(&s.config), at(V2G_FAULT_SEAL, 0));
 }
 
 /* ---- Plans ---- */

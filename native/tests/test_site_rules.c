@@ -218,8 +218,8 @@ static void a_site_without_a_meter_follows_by_its_declared_load(void) {
     open_rules(2, 9000);
     s.config.feeder[0].meter = V2G_NONE;
     s.config.feeder[0].base_w[V2G_LANE_TOTAL] = 3000;
-    v2g_config_seal(&s.config);
     s.config.epoch++;
+    v2g_config_seal(&s.config);
     rules_run(15000);
     CHECK_EQ(s.out.evse[0].target_w + s.out.evse[1].target_w, 6000);
     CHECK_EQ(view.measured_w, 3000);

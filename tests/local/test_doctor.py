@@ -30,7 +30,7 @@ def test_each_reason_that_holds_an_evse_back_is_named_with_its_remedy() -> None:
         ("EVSE evse-3", "ok", "ERR_V2G_LIMIT_REACHED"),
         ("EVSE evse-4", "degraded", "THERMAL_DERATE"),
         ("EVSE evse-5", "degraded", "EVSE_LOST"),
-        ("EVSE evse-6", "ok", "LOCKOUT"),
+        ("EVSE evse-6", "degraded", "LOCKOUT"),
     ]
     assert all(check["remedy"] for check in found)
 

@@ -68,9 +68,9 @@ export function shortIds(text) {
   return text.replace(/\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/g, "$1…");
 }
 
-// How an EVSE is, as class and word: what a person locked is no fault, and not simply OK.
+// How an EVSE is, as class and word: what a person locked is no fault; the word says why it stands still.
 export function standing(evse) {
-  return evse.level === "ok" && evse.locks.length ? { level: "degraded", text: T.locked } : { level: evse.level, text: T.levels[evse.level] };
+  return evse.level !== "fault" && evse.locks.length ? { level: "degraded", text: T.locked } : { level: evse.level, text: T.levels[evse.level] };
 }
 
 // The gateway writes commands and keys between backticks.
