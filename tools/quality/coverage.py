@@ -27,7 +27,7 @@ from tools.quality.core import (
     run,
 )
 
-PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, SITE_RULES, SITE_RUN)
+PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SITE_RULES, SITE_RUN)
 
 
 @dataclass(slots=True)

@@ -25,8 +25,11 @@ from tools.quality.core import (
     EDGES,
     ENFORCE,
     FLAGS,
+    GRID,
+    GRID_EDGES,
     HEADER,
     LIMITS,
+    MUTATED_SITE,
     NATIVE,
     SITE,
     Program,
@@ -56,6 +59,8 @@ REPLAY = Program("replay", NATIVE / "proof" / "replay.c", (VECTORS,))
 RANDOM = Program("random_run", NATIVE / "proof" / "random_run.c", ("1", "60000"))
 PROGRAMS = (LIMITS, EDGES, REPLAY, ENFORCE, RANDOM)
 """The fastest first: a mutant is dead with the first program that notices it."""
+SITE_PROGRAMS = (GRID_EDGES, GRID)
+"""Of site control's mutants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,20 @@ def build(folder: Path) -> list[Mutant]:
     """Compile the core with all its mutants and link the test programs; returns the mutants."""
     folder.mkdir(parents=True, exist_ok=True)
     mutator = Mutator()
-    sources = [(folder / path.name, mutator.rewrite(path)) for path in (HEADER, *CORE) if path.stem not in SITE]
+    mutated = (HEADER, *(path for path in CORE if path.stem not in SITE or path.stem in MUTATED_SITE))
+    sources = [(folder / path.name, mutator.rewrite(path)) for path in mutated]
     sources.append((folder / "switch.c", SWITCH))
     for path, text in sources:
         path.write_text(text)
     # Overflow, shifts and table ends are noticed too; a mutant that hits one is dead.
     flags = [*FLAGS, "-O1", "-w", "-fsanitize=undefined,bounds-strict", "-fsanitize-undefined-trap-on-error"]
-    objects = [folder / f"{path.stem}.o" for path, _ in sources if path.suffix == ".c"]
+    whole = [path for path in CORE if path not in mutated]
+    objects = [folder / f"{path.stem}.o" for path in (*(path for path, _ in sources if path.suffix == ".c"), *whole)]
     commands: list[list[str | Path]] = []
-    for path in objects:
-        commands.append(["gcc", *flags, "-I", folder, "-c", path.with_suffix(".c"), "-o", path])
+    for path in (*(path for path, _ in sources if path.suffix == ".c"), *whole):
+        commands.append(["gcc", *flags, "-I", folder, "-I", NATIVE / "core", "-c", path, "-o", folder / f"{path.stem}.o"])
     links: list[list[str | Path]] = []
-    for program in {program.name: program for program in PROGRAMS}.values():
+    for program in (*PROGRAMS, *SITE_PROGRAMS):
         links.append(["gcc", *flags, "-I", folder, program.source, *objects, "-o", folder / program.name])
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, commands))
@@ -100,9 +107,14 @@ def answer(folder: Path, program: Program, number: int, timeout_s: float) -> tup
     return done.returncode, hashlib.sha256(done.stdout).hexdigest()
 
 
+def programs_of(mutant: Mutant) -> tuple[Program, ...]:
+    return SITE_PROGRAMS if Path(mutant.file).stem in MUTATED_SITE else PROGRAMS
+
+
 def judge(folder: Path, mutant: Mutant, healthy: dict[Program, tuple[str, float]]) -> Verdict:
     other_answers = False
-    for program, (digest, timeout_s) in healthy.items():
+    for program in programs_of(mutant):
+        digest, timeout_s = healthy[program]
         code, found = answer(folder, program, mutant.number, timeout_s)
         if code != 0:
             return Verdict(mutant, program.name)
@@ -113,7 +125,7 @@ def judge(folder: Path, mutant: Mutant, healthy: dict[Program, tuple[str, float]
 def healthy_answers(folder: Path) -> dict[Program, tuple[str, float]]:
     """Digest of each program without a mutant, and the time after which a mutant hangs."""
     found = {}
-    for program in PROGRAMS:
+    for program in (*PROGRAMS, *SITE_PROGRAMS):
         began = time.monotonic()
         code, digest = answer(folder, program, 0, 600)
         if code != 0:
