@@ -16,9 +16,11 @@ from tools.quality.core import (
     ENFORCE,
     FLAGS,
     GRID,
+    GRID_EDGES,
     LIMITS,
     NATIVE,
     RANDOM,
+    SHARE_EDGES,
     SITE_RULES,
     SITE_RUN,
     Program,
@@ -27,7 +29,7 @@ from tools.quality.core import (
     run,
 )
 
-PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SITE_RULES, SITE_RUN)
+PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SHARE_EDGES, SITE_RULES, SITE_RUN)
 
 
 @dataclass(slots=True)
