@@ -23,13 +23,14 @@ from tools.quality.core import (
     SHARE_EDGES,
     SITE_RULES,
     SITE_RUN,
+    TRACK_EDGES,
     Program,
     QualityError,
     report,
     run,
 )
 
-PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SHARE_EDGES, SITE_RULES, SITE_RUN)
+PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SHARE_EDGES, TRACK_EDGES, SITE_RULES, SITE_RUN)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ from tools.quality.core import (
     NATIVE,
     SHARE_EDGES,
     SITE,
+    TRACK_EDGES,
     Program,
     QualityError,
     report,
@@ -60,7 +61,7 @@ REPLAY = Program("replay", NATIVE / "proof" / "replay.c", (VECTORS,))
 RANDOM = Program("random_run", NATIVE / "proof" / "random_run.c", ("1", "60000"))
 PROGRAMS = (LIMITS, EDGES, REPLAY, ENFORCE, RANDOM)
 """The fastest first: a mutant is dead with the first program that notices it."""
-SITE_PROGRAMS = (GRID_EDGES, SHARE_EDGES, GRID)
+SITE_PROGRAMS = (GRID_EDGES, SHARE_EDGES, TRACK_EDGES, GRID)
 """Of site control's mutants."""
 
 
