@@ -359,13 +359,14 @@ static void what_others_ask_anew_is_not_taken_from_the_site_s_target(void) {
     CHECK_EQ(s.image.proposal[0].why_charge, V2G_PHASE_LIMIT);
 }
 
-CHECK_MAIN(CASE(who_waits_changes_places_after_ten_minutes), CASE(who_needs_no_minimum_changes_places_with_nobody),
-           CASE(who_waits_for_a_feeder_has_nothing_of_the_site_s_target),
+/* Fast to slow: whoever mutates the code waits for the first that fails. */
+CHECK_MAIN(CASE(what_is_out_of_range_is_refused_by_name),
+           CASE(where_less_than_nothing_is_left_who_takes_nothing_still_takes_nothing),
+           CASE(who_has_no_weight_keeps_what_it_has), CASE(what_others_ask_anew_is_not_taken_from_the_site_s_target),
            CASE(a_slow_meter_and_slow_vehicles_are_looked_at_once_they_have_settled),
-           CASE(who_had_to_stop_stays_so_for_a_minute_and_returns_when_there_is_enough), CASE(turns_hold_for_discharging_too),
            CASE(nobody_waits_when_there_is_not_enough_for_even_one), CASE(what_one_refuses_is_asked_of_the_others),
            CASE(a_target_over_a_slow_backhaul_is_taken_over_gradually), CASE(what_those_that_follow_could_take_is_shown),
            CASE(without_a_target_whoever_follows_stands_still), CASE(a_site_without_a_meter_follows_by_its_declared_load),
-           CASE(what_is_out_of_range_is_refused_by_name),
-           CASE(where_less_than_nothing_is_left_who_takes_nothing_still_takes_nothing),
-           CASE(who_has_no_weight_keeps_what_it_has), CASE(what_others_ask_anew_is_not_taken_from_the_site_s_target))
+           CASE(turns_hold_for_discharging_too), CASE(who_had_to_stop_stays_so_for_a_minute_and_returns_when_there_is_enough),
+           CASE(who_needs_no_minimum_changes_places_with_nobody), CASE(who_waits_for_a_feeder_has_nothing_of_the_site_s_target),
+           CASE(who_waits_changes_places_after_ten_minutes))
