@@ -18,8 +18,8 @@ SUMMARY = ROOT / "build" / "prove"
 SITE = ("grid", "share_out", "site", "track")
 """Site control: nothing else trusts it; held to the same gates, of the mutants those of MUTATED_SITE."""
 MUTATED_SITE = ("grid", "share_out", "track")
-"""The grid's rules, sharing and tracking. What puts them together (site: proposals, turns) is judged by properties and by what a site
-does over ten minutes, too slow for a run a mutant."""
+"""The grid's rules, sharing and tracking. What puts them together (site: proposals, turns) is judged by properties and what a
+site does over ten minutes, too slow for a run a mutant."""
 CORE = tuple(NATIVE / "core" / f"{name}.c" for name in ("enforce", "feeder", "estimate", "seal", "state", "check", *SITE))
 HEADER = NATIVE / "core" / "chain.h"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-I", str(NATIVE / "include"))
