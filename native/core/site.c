@@ -216,9 +216,11 @@ static uint32_t last_short(const struct run *run, const struct v2g_site_state *m
     if (last == V2G_NONE) {
         return V2G_NONE;
     }
+    uint16_t by = shares->asks[way].by[last];
     int64_t together_w = 0;
     for (uint32_t p = 0; p < run->in->config->evses; p++) {
-        together_w += shares->asks[way].by[p] == shares->asks[way].by[last] ? shares->asks[way].most_w[p] : 0;
+        bool shares_it = shares->asks[way].by[p] == by && (by != V2G_NONE || shares->follows[p] != 0);
+        together_w += shares_it ? shares->asks[way].most_w[p] : 0;
     }
     return together_w >= minimum_w(&run->in->config->evse[memory->order[last]], way) ? last : V2G_NONE;
 }

@@ -16,10 +16,7 @@ NATIVE = ROOT / "native"
 BUILD = ROOT / "build" / "quality"
 SUMMARY = ROOT / "build" / "prove"
 SITE = ("grid", "share_out", "site", "track")
-"""Site control: nothing else trusts it; held to the same gates, of the mutants those of MUTATED_SITE."""
-MUTATED_SITE = ("grid", "share_out", "track")
-"""The grid's rules, sharing and tracking. What puts them together (site: proposals, turns) is judged by properties and what a
-site does over ten minutes, too slow for a run a mutant."""
+"""Site control: nothing else trusts it; held to the same gates."""
 CORE = tuple(NATIVE / "core" / f"{name}.c" for name in ("enforce", "feeder", "estimate", "seal", "state", "check", *SITE))
 HEADER = NATIVE / "core" / "chain.h"
 FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-I", str(NATIVE / "include"))
@@ -43,6 +40,7 @@ SHARE_EDGES = Program("share_edges", NATIVE / "tests" / "test_share_edges.c")
 SITE_RULES = Program("site_rules", NATIVE / "tests" / "test_site_rules.c")
 TRACK_EDGES = Program("track_edges", NATIVE / "tests" / "test_track_edges.c")
 SITE_RUN = Program("site_run", NATIVE / "proof" / "site_run.c", ("1", "300000"))
+PROPOSE_EDGES = Program("propose_edges", NATIVE / "tests" / "test_propose_edges.c")
 RANDOM = Program("random_run", NATIVE / "proof" / "random_run.c", ("1", "300000"))
 
 

@@ -19,6 +19,7 @@ from tools.quality.core import (
     GRID_EDGES,
     LIMITS,
     NATIVE,
+    PROPOSE_EDGES,
     RANDOM,
     SHARE_EDGES,
     SITE_RULES,
@@ -30,7 +31,7 @@ from tools.quality.core import (
     run,
 )
 
-PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SHARE_EDGES, TRACK_EDGES, SITE_RULES, SITE_RUN)
+PROGRAMS = (LIMITS, EDGES, ENFORCE, RANDOM, GRID, GRID_EDGES, SHARE_EDGES, TRACK_EDGES, PROPOSE_EDGES, SITE_RULES, SITE_RUN)
 
 
 @dataclass(slots=True)

@@ -29,8 +29,8 @@ from tools.quality.core import (
     GRID_EDGES,
     HEADER,
     LIMITS,
-    MUTATED_SITE,
     NATIVE,
+    PROPOSE_EDGES,
     SHARE_EDGES,
     SITE,
     TRACK_EDGES,
@@ -61,7 +61,7 @@ REPLAY = Program("replay", NATIVE / "proof" / "replay.c", (VECTORS,))
 RANDOM = Program("random_run", NATIVE / "proof" / "random_run.c", ("1", "60000"))
 PROGRAMS = (LIMITS, EDGES, REPLAY, ENFORCE, RANDOM)
 """The fastest first: a mutant is dead with the first program that notices it."""
-SITE_PROGRAMS = (GRID_EDGES, SHARE_EDGES, TRACK_EDGES, GRID)
+SITE_PROGRAMS = (GRID_EDGES, SHARE_EDGES, TRACK_EDGES, PROPOSE_EDGES, GRID)
 """Of site control's mutants."""
 
 
@@ -77,18 +77,16 @@ def build(folder: Path) -> list[Mutant]:
     """Compile the core with all its mutants and link the test programs; returns the mutants."""
     folder.mkdir(parents=True, exist_ok=True)
     mutator = Mutator()
-    mutated = (HEADER, *(path for path in CORE if path.stem not in SITE or path.stem in MUTATED_SITE))
-    sources = [(folder / path.name, mutator.rewrite(path)) for path in mutated]
+    sources = [(folder / path.name, mutator.rewrite(path)) for path in (HEADER, *CORE)]
     sources.append((folder / "switch.c", SWITCH))
     for path, text in sources:
         path.write_text(text)
     # Overflow, shifts and table ends are noticed too; a mutant that hits one is dead.
     flags = [*FLAGS, "-O1", "-w", "-fsanitize=undefined,bounds-strict", "-fsanitize-undefined-trap-on-error"]
-    whole = [path for path in CORE if path not in mutated]
-    objects = [folder / f"{path.stem}.o" for path in (*(path for path, _ in sources if path.suffix == ".c"), *whole)]
+    objects = [folder / f"{path.stem}.o" for path, _ in sources if path.suffix == ".c"]
     commands: list[list[str | Path]] = []
-    for path in (*(path for path, _ in sources if path.suffix == ".c"), *whole):
-        commands.append(["gcc", *flags, "-I", folder, "-I", NATIVE / "core", "-c", path, "-o", folder / f"{path.stem}.o"])
+    for path in objects:
+        commands.append(["gcc", *flags, "-I", folder, "-I", NATIVE / "core", "-c", path.with_suffix(".c"), "-o", path])
     links: list[list[str | Path]] = []
     for program in (*PROGRAMS, *SITE_PROGRAMS):
         links.append(["gcc", *flags, "-I", folder, program.source, *objects, "-o", folder / program.name])
@@ -110,7 +108,7 @@ def answer(folder: Path, program: Program, number: int, timeout_s: float) -> tup
 
 
 def programs_of(mutant: Mutant) -> tuple[Program, ...]:
-    return SITE_PROGRAMS if Path(mutant.file).stem in MUTATED_SITE else PROGRAMS
+    return SITE_PROGRAMS if Path(mutant.file).stem in SITE else PROGRAMS
 
 
 def judge(folder: Path, mutant: Mutant, healthy: dict[Program, tuple[str, float]]) -> Verdict:
