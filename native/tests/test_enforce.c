@@ -512,7 +512,7 @@ static void safe_stays_until_a_new_config(void) {
 }
 
 static void each_broken_seal_is_found(void) {
-    for (int place = 0; place < 6; place++) {
+    for (int place = 0; place < 7; place++) {
         start(2, 11000);
         s.config.feeders = 2;
         site_feeder(&s.config.feeder[1], 1001, 0, V2G_NONE, 23000);
@@ -523,8 +523,8 @@ static void each_broken_seal_is_found(void) {
             s.config.evse[place].soc_floor ^= 1;
         } else if (place < 4) {
             s.config.feeder[place - 2].export_w[3] ^= 1;
-        } else if (place == 4) {
-            s.config.derate[s.config.derates - 1].limit_w[V2G_DERATE_STEPS - 1] ^= 1;
+        } else if (place < 6) {
+            s.config.derate[place == 4 ? 0 : s.config.derates - 1].limit_w[V2G_DERATE_STEPS - 1] ^= 1;
         } else {
             s.config.option ^= V2G_CONFIG_LAB; /* discharging without real-time scheduling */
         }
@@ -572,11 +572,13 @@ static void tables_that_claim_more_than_they_hold_are_not_read_beyond_their_end(
     v2g_config_seal(&s.config);
     v2g_enforce(&s.config, &s.plan, &s.state, &s.image, s.now_ns, &s.out);
     CHECK_EQ(s.out.safe, 1);
-    start(1, 11000);
-    s.config.derates = V2G_MAX_DERATES + 1;
-    v2g_config_seal(&s.config);
-    v2g_enforce(&s.config, &s.plan, &s.state, &s.image, s.now_ns, &s.out);
-    CHECK_EQ(s.out.safe, 1);
+    for (uint32_t derates = V2G_MAX_DERATES; derates <= V2G_MAX_DERATES + 1; derates++) {
+        start(1, 11000);
+        s.config.derates = derates;
+        v2g_config_seal(&s.config);
+        v2g_enforce(&s.config, &s.plan, &s.state, &s.image, s.now_ns, &s.out);
+        CHECK_EQ(s.out.safe, derates > V2G_MAX_DERATES);
+    }
 }
 
 /* The promises themselves, on setpoints that the chain would never make. */
