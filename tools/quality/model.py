@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.quality.core import BUILD, ROOT, QualityError, report
 
-WANTED = 1_000_000
+WANTED = int(os.environ.get("MODEL_STEPS", 1_000_000))
 SEEDS = range(1, 1 + (os.cpu_count() or 1))
 
 
